@@ -1,0 +1,140 @@
+"""Every error that Fairlead raises on purpose.
+
+    FairleadError
+    ├── InvalidRequest          a request that cannot be right as it stands; names the field
+    │   └── PromptTooLong       the prompt and its answer do not fit the model's context
+    ├── NotFound
+    │   ├── ModelNotFound
+    │   └── RequestNotFound     nothing is running under this id
+    ├── Conflict                the thing is in another state than the call needs
+    ├── ModelFileError          a model file that is damaged or lies about itself
+    │   └── UnsupportedModel    a sound file, of an architecture or format that is not built in
+    ├── DownloadError           a model could not be fetched from any of its sources
+    ├── DoesNotFit              not enough memory; says what is needed and what is there
+    ├── QueueFull               too much is waiting already; says when to come back
+    ├── ModelNotReady           the model is not loaded, or no model is active
+    ├── Draining                the server is shutting down
+    ├── EngineFailed            the worker of a model died or answered nonsense
+    └── ConfigError             fairlead.toml, a flag or an environment variable is wrong
+
+They speak of the field, not of HTTP: `api/errors.py` holds the one table that maps them to statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class FairleadError(Exception):
+    """An error with a stable code for programs and a message for people.
+
+    Attributes:
+        code: stable, in snake case; part of the API's contract.
+        param: the name of the field at fault, where there is one.
+        details: figures that help to act on the error, as JSON values.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.details = dict(details or {})
+
+
+class InvalidRequest(FairleadError):
+    """A request that cannot be right as it stands."""
+
+    code = "invalid_request"
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt does not fit the model's context."""
+
+    code = "prompt_too_long"
+
+
+class NotFound(FairleadError):
+    """What was asked for does not exist, or not for this user."""
+
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of this name is known."""
+
+    code = "model_not_found"
+
+
+class RequestNotFound(NotFound):
+    """Nothing is queued or running under this id."""
+
+    code = "request_not_found"
+
+
+class Conflict(FairleadError):
+    """The thing is in another state than the call needs."""
+
+    code = "conflict"
+
+
+class ModelFileError(FairleadError):
+    """A model file that is damaged, cut short, or contradicts itself."""
+
+    code = "model_file_invalid"
+
+
+class UnsupportedModel(ModelFileError):
+    """A sound model file that needs something which is not built in; the message names it."""
+
+    code = "model_unsupported"
+
+
+class DownloadError(FairleadError):
+    """A model could not be fetched from any of its sources, or did not match its checksum."""
+
+    code = "download_failed"
+
+
+class DoesNotFit(FairleadError):
+    """Not enough memory: `details` holds what is required and what is available, in bytes."""
+
+    code = "insufficient_memory"
+
+
+class QueueFull(FairleadError):
+    """Too much is waiting already."""
+
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, details={"retry_after_s": retry_after_s})
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotReady(FairleadError):
+    """The model is not loaded, or no model is active."""
+
+    code = "model_not_ready"
+
+
+class Draining(FairleadError):
+    """The server is shutting down and takes nothing new."""
+
+    code = "server_draining"
+
+
+class EngineFailed(FairleadError):
+    """The worker of a model died, or answered what it must not."""
+
+    code = "engine_failed"
+
+
+class ConfigError(FairleadError):
+    """`fairlead.toml`, a flag or an environment variable is wrong; says where and what."""
+
+    code = "config_invalid"

@@ -1,0 +1,58 @@
+"""The import graph: nothing imports upward, and what must not know of each other does not."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "fairlead"
+
+ALLOWED = {
+    "errors": set[str](),
+    "checks": {"errors"},
+    "gguf": {"errors", "config", "checks"},
+    "models": {"errors", "gguf"},
+    "kernels": {"errors", "gguf", "models", "engine.messages", "engine.runner"},
+    "engine": {"errors", "kernels"},
+    "storage": {"errors"},
+    "service": {
+        "errors", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
+    },
+    "api": {"errors", "config", "service"},
+    "config": {"errors", "checks"},
+    "client": {"errors"},
+    "cli": {"errors", "config", "client", "gguf", "kernels", "api"},
+    "tui": {"errors", "client"},
+}  # fmt: skip
+"""For each part: the parts, or single modules of them, that it may import beside itself."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if part not in ("__init__", "__main__"):
+            yield part, path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Names below `fairlead.` that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("fairlead.") for name in names if name.startswith("fairlead."))
+
+
+@pytest.mark.parametrize(("part", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
+def test_nothing_imports_upward(part: str, path: Path) -> None:
+    for name in imports(path):
+        top = name.split(".")[0]
+        allowed = top == part or any(name == way or name.startswith(way + ".") for way in ALLOWED[part])
+        assert allowed, f"{path.relative_to(SOURCE)} must not import fairlead.{name}"
