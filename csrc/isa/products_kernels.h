@@ -1,0 +1,361 @@
+// The products of panels with tiles of rows, written once over the vectors that each instruction set supplies.
+//
+// Included by products_<isa>.cpp alone. All is in an unnamed namespace, and nothing of the standard library is
+// instantiated: the linker must not hand one instruction set's copy of a function to another.
+//
+// `S` supplies:
+//   kLanes, kTileRows  32-bit lanes of a vector (8 or 16: half or all of a panel), most rows of a tile
+//   Ints, Floats       vectors
+//   Codes<max>         codes of 4 inputs for each lane, made ready for products by ready<max>(); kSigned<max> where
+//                      ready() takes 128 from codes of 8 bits because the instruction set multiplies these signed
+//   Partial, span<max> an accumulator that has room for the products of this many rows of codes
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "isa/products.h"
+#include "packed.h"
+
+namespace fairlead {
+namespace {
+
+#define FAIRLEAD_INLINE [[gnu::always_inline]] inline
+#define FAIRLEAD_UNROLL _Pragma("GCC unroll 16")
+
+template <typename T>
+FAIRLEAD_INLINE T load(const void* address) {
+  T value;
+  __builtin_memcpy(&value, address, sizeof value);
+  return value;
+}
+
+template <typename T>
+FAIRLEAD_INLINE void store(void* address, T value) {
+  __builtin_memcpy(address, &value, sizeof value);
+}
+
+// The activations of one group in a tile of R rows, as packed.h lays them out.
+template <int R>
+struct Activations {
+  const std::byte* group;
+
+  FAIRLEAD_INLINE int32_t quad(int row, int quad) const { return load<int32_t>(group + row * kGroup + quad * 4); }
+  FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * kGroup + row * 4); }
+  FAIRLEAD_INLINE int32_t negated_sum(int row) const { return load<int32_t>(group + R * (kGroup + 4) + row * 4); }
+  FAIRLEAD_INLINE int32_t negated_half_sum(int row) const { return load<int32_t>(group + R * (kGroup + 8) + row * 4); }
+  FAIRLEAD_INLINE float scaled_sum(int row) const { return load<float>(group + R * (kGroup + 12) + row * 4); }
+};
+
+// The scales of a block for the lanes that begin with `lane`.
+template <class S, Format F>
+class Scales {
+ public:
+  FAIRLEAD_INLINE Scales(const std::byte* block, int lane) : lane_(lane), records_(block + prefix_bytes(kE)) {
+    if constexpr (prefix_bytes(kE) > 0) scale_ = S::halves(block + 2 * lane);
+    if constexpr (kE.records == Records::k) minimum_ = S::halves(block + 2 * kPanel + 2 * lane);
+  }
+
+  // Of a group; of its first or second half, where these differ.
+  FAIRLEAD_INLINE typename S::Floats scale(int group, int half = 0) const {
+    const std::byte* record = records_ + group * record_bytes(kE);
+    if constexpr (kE.records == Records::k) return S::mul(scale_, S::unsigned_bytes(record + lane_));
+    if constexpr (kE.records == Records::k16) return S::mul(scale_, S::signed_bytes(record + half * kPanel + lane_));
+    return S::halves(record + 2 * lane_);
+  }
+
+  FAIRLEAD_INLINE typename S::Floats minimum(int group) const {
+    const std::byte* record = records_ + group * record_bytes(kE);
+    if constexpr (kE.records == Records::k) return S::mul(minimum_, S::unsigned_bytes(record + kPanel + lane_));
+    return S::halves(record + 2 * kPanel + 2 * lane_);
+  }
+
+ private:
+  static constexpr Encoding kE = encoding(F);
+  int lane_;
+  const std::byte* records_;
+  typename S::Floats scale_, minimum_;
+};
+
+// Adds the products of quads [First, First + Count) of a group's inputs to `sum`, one for each row.
+template <class S, Format F, int R, int First, int Count>
+FAIRLEAD_INLINE void add_quads(const std::byte* codes, Activations<R> x, typename S::Ints (&sum)[R]) {
+  constexpr Encoding e = encoding(F);
+  constexpr int kRoom = S::template span<e.max_code>;
+  constexpr int kSpan = kRoom < Count ? kRoom : Count;
+  FAIRLEAD_UNROLL
+  for (int begin = First; begin < First + Count; begin += kSpan) {
+    typename S::Partial partial[R];
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) partial[row] = S::open(sum[row]);
+    FAIRLEAD_UNROLL
+    for (int step = begin; step < begin + kSpan; ++step) {
+      // Both nibbles of a row of codes in turn, so that it is loaded once.
+      const int quad = e.nibbles ? step / 2 + step % 2 * (kQuads / 2) : step;
+      auto bytes = S::bytes(codes + (e.nibbles ? step / 2 : step) * kRowBytes);
+      if (e.nibbles) bytes = step % 2 == 0 ? S::low_nibbles(bytes) : S::high_nibbles(bytes);
+      const auto weights = S::template ready<e.max_code>(bytes);
+      FAIRLEAD_UNROLL
+      for (int row = 0; row < R; ++row) partial[row] = S::dot(partial[row], weights, x.quad(row, quad));
+    }
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) sum[row] = S::close(sum[row], partial[row]);
+  }
+}
+
+template <class S, Format F, int R>
+FAIRLEAD_INLINE void add_group(const Scales<S, F>& scales, int group, const std::byte* codes, Activations<R> x,
+                               typename S::Floats (&total)[R]) {
+  constexpr Encoding e = encoding(F);
+  constexpr int kShift = S::template kSigned<e.max_code> ? 0 : e.zero_shift;
+  typename S::Ints sum[R];
+  if constexpr (e.records == Records::k16) {
+    typename S::Ints second[R];
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) {
+      sum[row] = S::template shifted<kShift>(x.negated_half_sum(row));
+      second[row] = S::template shifted<kShift>(x.negated_sum(row) - x.negated_half_sum(row));
+    }
+    add_quads<S, F, R, 0, kQuads / 2>(codes, x, sum);
+    add_quads<S, F, R, kQuads / 2, kQuads / 2>(codes, x, second);
+    const auto first_scale = scales.scale(group, 0), second_scale = scales.scale(group, 1);
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) {
+      const auto both = S::fma(S::to_floats(second[row]), second_scale, S::mul(S::to_floats(sum[row]), first_scale));
+      total[row] = S::fma(both, S::all(x.scale(row)), total[row]);
+    }
+  } else {
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) {
+      sum[row] = kShift == 0 ? S::zero() : S::template shifted<kShift>(x.negated_sum(row));
+    }
+    add_quads<S, F, R, 0, kQuads>(codes, x, sum);
+    const auto scale = scales.scale(group);
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) {
+      total[row] = S::fma(S::to_floats(sum[row]), S::mul(scale, S::all(x.scale(row))), total[row]);
+    }
+    if constexpr (e.has_minimum()) {
+      const auto minimum = scales.minimum(group);
+      FAIRLEAD_UNROLL
+      for (int row = 0; row < R; ++row) total[row] = S::fnma(minimum, S::all(x.scaled_sum(row)), total[row]);
+    }
+  }
+}
+
+// A panel of quantised weights times R rows.
+template <class S, Format F, int R>
+void code_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
+  constexpr Encoding e = encoding(F);
+  constexpr int kSlices = kPanel / S::kLanes;
+  typename S::Floats total[kSlices][R];
+  FAIRLEAD_UNROLL
+  for (int slice = 0; slice < kSlices; ++slice) {
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) total[slice][row] = S::all(0.0f);
+  }
+  for (int64_t groups = inputs / kGroup; groups > 0; groups -= kBlockGroups) {
+    const int count = groups < kBlockGroups ? static_cast<int>(groups) : kBlockGroups;
+    FAIRLEAD_UNROLL
+    for (int slice = 0; slice < kSlices; ++slice) {
+      const Scales<S, F> scales(panel, slice * S::kLanes);
+      const std::byte* codes = panel + header_bytes(e, count) + slice * S::kLanes * 4;
+      const std::byte* x = tile;
+      for (int group = 0; group < count; ++group) {
+        add_group<S, F, R>(scales, group, codes, Activations<R>{x}, total[slice]);
+        codes += code_bytes(e);
+        x += R * kRowGroupBytes;
+      }
+    }
+    panel += block_bytes(e, count);
+    tile += count * R * kRowGroupBytes;
+  }
+  FAIRLEAD_UNROLL
+  for (int slice = 0; slice < kSlices; ++slice) {
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) S::put(out + row * kPanel + slice * S::kLanes, total[slice][row]);
+  }
+}
+
+template <class S, Format F>
+FAIRLEAD_INLINE typename S::Floats float_weights(const std::byte* panel, int64_t at) {
+  if constexpr (F == Format::f32) return S::floats(panel + 4 * at);
+  if constexpr (F == Format::f16) return S::halves(panel + 2 * at);
+  return S::bfloats(panel + 2 * at);
+}
+
+// A panel of float weights times R rows. Sums run over 128 inputs before they join the total, which keeps the
+// rounding error of long rows small; each is split so that its additions need not wait for one another.
+template <class S, Format F, int R>
+void float_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
+  constexpr int kSplit = R == 1 ? 4 : R == 2 ? 2 : 1;
+  constexpr int kSpan = 128;
+  for (int lane = 0; lane < kPanel; lane += S::kLanes) {
+    typename S::Floats total[R];
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) total[row] = S::all(0.0f);
+    for (int64_t begin = 0; begin < inputs; begin += kSpan) {
+      const int64_t end = begin + kSpan < inputs ? begin + kSpan : inputs;
+      typename S::Floats sum[kSplit][R];
+      FAIRLEAD_UNROLL
+      for (int part = 0; part < kSplit; ++part) {
+        FAIRLEAD_UNROLL
+        for (int row = 0; row < R; ++row) sum[part][row] = S::all(0.0f);
+      }
+      int64_t input = begin;
+      for (; input + kSplit <= end; input += kSplit) {
+        FAIRLEAD_UNROLL
+        for (int part = 0; part < kSplit; ++part) {
+          const auto weights = float_weights<S, F>(panel, (input + part) * kPanel + lane);
+          FAIRLEAD_UNROLL
+          for (int row = 0; row < R; ++row) {
+            const float x = load<float>(tile + ((input + part) * R + row) * 4);
+            sum[part][row] = S::fma(weights, S::all(x), sum[part][row]);
+          }
+        }
+      }
+      for (; input < end; ++input) {
+        const auto weights = float_weights<S, F>(panel, input * kPanel + lane);
+        FAIRLEAD_UNROLL
+        for (int row = 0; row < R; ++row) {
+          sum[0][row] = S::fma(weights, S::all(load<float>(tile + (input * R + row) * 4)), sum[0][row]);
+        }
+      }
+      FAIRLEAD_UNROLL
+      for (int part = 0; part < kSplit; ++part) {
+        FAIRLEAD_UNROLL
+        for (int row = 0; row < R; ++row) total[row] = S::add(total[row], sum[part][row]);
+      }
+    }
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) S::put(out + row * kPanel + lane, total[row]);
+  }
+}
+
+template <class S, Format F, int R>
+void rows_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
+  if constexpr (encoding(F).records == Records::none) {
+    float_product<S, F, R>(panel, inputs, tile, out);
+  } else {
+    code_product<S, F, R>(panel, inputs, tile, out);
+  }
+}
+
+template <class S, Format F>
+void panel_product(const std::byte* panel, int64_t inputs, const std::byte* tile, int rows, float* out) {
+  static_assert(S::kTileRows == 4 || S::kTileRows == 8);
+  switch (rows) {
+    case 1:
+      return rows_product<S, F, 1>(panel, inputs, tile, out);
+    case 2:
+      return rows_product<S, F, 2>(panel, inputs, tile, out);
+    case 3:
+      return rows_product<S, F, 3>(panel, inputs, tile, out);
+    case 4:
+      return rows_product<S, F, 4>(panel, inputs, tile, out);
+    default:
+      break;
+  }
+  if constexpr (S::kTileRows == 8) {
+    switch (rows) {
+      case 5:
+        return rows_product<S, F, 5>(panel, inputs, tile, out);
+      case 6:
+        return rows_product<S, F, 6>(panel, inputs, tile, out);
+      case 7:
+        return rows_product<S, F, 7>(panel, inputs, tile, out);
+      default:
+        return rows_product<S, F, 8>(panel, inputs, tile, out);
+    }
+  }
+}
+
+template <class S>
+PanelProduct product_for(Format format) {
+  switch (format) {
+    case Format::f32:
+      return panel_product<S, Format::f32>;
+    case Format::f16:
+      return panel_product<S, Format::f16>;
+    case Format::bf16:
+      return panel_product<S, Format::bf16>;
+    case Format::q4_0:
+      return panel_product<S, Format::q4_0>;
+    case Format::q4_1:
+      return panel_product<S, Format::q4_1>;
+    case Format::q5_0:
+      return panel_product<S, Format::q5_0>;
+    case Format::q5_1:
+      return panel_product<S, Format::q5_1>;
+    case Format::q8_0:
+      return panel_product<S, Format::q8_0>;
+    case Format::q4_k:
+      return panel_product<S, Format::q4_k>;
+    case Format::q5_k:
+      return panel_product<S, Format::q5_k>;
+    case Format::q6_k:
+      return panel_product<S, Format::q6_k>;
+  }
+  return nullptr;
+}
+
+// A group whose largest magnitude is below this counts as zero: the inverse of its scale would overflow.
+constexpr float kSmallest = 0x1p-119f;
+
+// Adding this leaves a float's nearest integer (ties to even) in the low bits of the sum.
+constexpr float kRounder = 0x1.8p23f;
+
+struct GroupScale {
+  float scale, inverse;
+};
+
+// Magnitudes order like their bits, infinity and NaN above all: a row that holds one gets a scale that is not finite,
+// and so do all products with it.
+FAIRLEAD_INLINE GroupScale scale_of_group(const float* x) {
+  uint32_t largest = 0;
+  for (int i = 0; i < kGroup; ++i) {
+    const uint32_t magnitude = load<uint32_t>(x + i) & 0x7fffffff;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  const float magnitude = load<float>(&largest);
+  if (magnitude < kSmallest) return {0.0f, 0.0f};
+  return {magnitude / 127.0f, 127.0f / magnitude};
+}
+
+void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
+  for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
+    const GroupScale s = scale_of_group(x);
+    int32_t codes[kGroup];
+    for (int i = 0; i < kGroup; ++i) {
+      float code = x[i] * s.inverse;
+      code = code < 127.0f ? code : 127.0f;  // also where it is not a number
+      code = code > -127.0f ? code : -127.0f;
+      const float rounded = code + kRounder;
+      codes[i] = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
+    }
+    int32_t first = 0, second = 0;
+    for (int i = 0; i < kGroup / 2; ++i) first += codes[i];
+    for (int i = kGroup / 2; i < kGroup; ++i) second += codes[i];
+    int8_t bytes[kGroup];
+    for (int i = 0; i < kGroup; ++i) bytes[i] = static_cast<int8_t>(codes[i]);
+    __builtin_memcpy(tile + row * kGroup, bytes, kGroup);
+    std::byte* of_rows = tile + rows * kGroup + row * 4;
+    store(of_rows, s.scale);
+    store(of_rows + rows * 4, -(first + second));
+    store(of_rows + rows * 8, -first);
+    store(of_rows + rows * 12, s.scale * static_cast<float>(first + second));
+  }
+}
+
+void pack_float_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
+  for (int64_t input = 0; input < inputs; ++input) store(tile + (input * rows + row) * 4, x[input]);
+}
+
+template <class S>
+const Products& products_of() {
+  static constexpr Products kProducts = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>};
+  return kProducts;
+}
+
+}  // namespace
+}  // namespace fairlead

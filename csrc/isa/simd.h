@@ -1,0 +1,157 @@
+// Floats side by side in one register: the widest that this file is compiled for.
+//
+// In an unnamed namespace on purpose: each file of isa/ has its own, so that the linker never puts one compiled for
+// AVX-512 where another instruction set runs.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "half.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace fairlead {
+namespace {
+
+#if defined(__AVX512F__)
+
+struct Floats {
+  static constexpr int kLanes = 16;
+  __m512 v;
+
+  static Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static Floats load(const uint16_t* halves) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)))};
+  }
+  static Floats all(float x) { return {_mm512_set1_ps(x)}; }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+
+  friend Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
+  friend Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
+  friend Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  friend Floats operator/(Floats a, Floats b) { return {_mm512_div_ps(a.v, b.v)}; }
+};
+
+inline Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Floats max(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Floats min(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Floats round(Floats a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline float sum(Floats a) { return _mm512_reduce_add_ps(a.v); }
+inline float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
+
+// 2ⁿ for whole n from -126 to 127.
+inline Floats power_of_two(Floats n) {
+  return {
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+}
+
+#elif defined(__AVX2__)
+
+struct Floats {
+  static constexpr int kLanes = 8;
+  __m256 v;
+
+  static Floats load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static Floats load(const uint16_t* halves) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)))};
+  }
+  static Floats all(float x) { return {_mm256_set1_ps(x)}; }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+
+  friend Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.v, b.v)}; }
+  friend Floats operator-(Floats a, Floats b) { return {_mm256_sub_ps(a.v, b.v)}; }
+  friend Floats operator*(Floats a, Floats b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  friend Floats operator/(Floats a, Floats b) { return {_mm256_div_ps(a.v, b.v)}; }
+};
+
+inline Floats fma(Floats a, Floats b, Floats c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline Floats max(Floats a, Floats b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Floats min(Floats a, Floats b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Floats round(Floats a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline float sum(Floats a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline float largest(Floats a) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+inline Floats power_of_two(Floats n) {
+  return {
+      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
+}
+
+#else  // the compiler's own vectors: SSE2, NEON or plain loops
+
+struct Floats {
+  static constexpr int kLanes = 4;
+  typedef float Vector __attribute__((vector_size(16)));
+  Vector v;
+
+  static Floats load(const float* p) {
+    Floats x;
+    std::memcpy(&x.v, p, sizeof x.v);
+    return x;
+  }
+  static Floats load(const uint16_t* h) {
+    return {Vector{float_from_half(h[0]), float_from_half(h[1]), float_from_half(h[2]), float_from_half(h[3])}};
+  }
+  static Floats all(float x) { return {Vector{x, x, x, x}}; }
+  void store(float* p) const { std::memcpy(p, &v, sizeof v); }
+
+  friend Floats operator+(Floats a, Floats b) { return {a.v + b.v}; }
+  friend Floats operator-(Floats a, Floats b) { return {a.v - b.v}; }
+  friend Floats operator*(Floats a, Floats b) { return {a.v * b.v}; }
+  friend Floats operator/(Floats a, Floats b) { return {a.v / b.v}; }
+};
+
+inline Floats fma(Floats a, Floats b, Floats c) { return {a.v * b.v + c.v}; }
+inline Floats max(Floats a, Floats b) { return {a.v > b.v ? a.v : b.v}; }
+inline Floats min(Floats a, Floats b) { return {a.v < b.v ? a.v : b.v}; }
+inline Floats round(Floats a) {
+  // Adding 1.5·2²³ leaves no bits behind the point; right for magnitudes below 2²².
+  const Floats shift = Floats::all(0x1.8p23f);
+  return (a + shift) - shift;
+}
+inline float sum(Floats a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+inline float largest(Floats a) {
+  const float low = a.v[0] > a.v[1] ? a.v[0] : a.v[1];
+  const float high = a.v[2] > a.v[3] ? a.v[2] : a.v[3];
+  return low > high ? low : high;
+}
+inline Floats power_of_two(Floats n) {
+  Floats x;
+  for (int i = 0; i < Floats::kLanes; ++i) {
+    x.v[i] = float_from_bits(static_cast<uint32_t>(static_cast<int32_t>(n.v[i]) + 127) << 23);
+  }
+  return x;
+}
+
+#endif
+
+// eˣ within 2 ulp for x from -87 to 88; below and above it is that of the bound.
+// Range reduction by ln 2 in two parts, then the polynomial of Cephes' expf (Moshier, 1989).
+inline Floats exp(Floats x) {
+  x = min(max(x, Floats::all(-87.0f)), Floats::all(88.0f));
+  const Floats n = round(x * Floats::all(1.44269504088896341f));
+  Floats r = fma(n, Floats::all(-0.693359375f), x);
+  r = fma(n, Floats::all(2.12194440e-4f), r);
+  Floats p = Floats::all(1.9875691500e-4f);
+  p = fma(p, r, Floats::all(1.3981999507e-3f));
+  p = fma(p, r, Floats::all(8.3334519073e-3f));
+  p = fma(p, r, Floats::all(4.1665795894e-2f));
+  p = fma(p, r, Floats::all(1.6666665459e-1f));
+  p = fma(p, r, Floats::all(5.0000001201e-1f));
+  p = fma(p * r, r, r + Floats::all(1.0f));
+  return p * power_of_two(n);
+}
+
+inline Floats sigmoid(Floats x) { return Floats::all(1.0f) / (Floats::all(1.0f) + exp(Floats::all(0.0f) - x)); }
+
+}  // namespace
+}  // namespace fairlead

@@ -1,0 +1,55 @@
+// Everything a step computes beside its matrix products, on rows of floats; one table for each instruction set.
+//
+// Rows are padded to kRowPad floats, and the padding holds zeros before and after each of these.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fairlead {
+
+inline constexpr int kRowPad = 16;
+
+// Tokens in a page of the KV cache.
+inline constexpr int kPageTokens = 32;
+
+// Queries of one sequence against the keys and values of one head.
+// Keys lie as [head_dim][kPageTokens] in a page, values as [kPageTokens][value_stride].
+struct QueryBlock {
+  const float* queries;  // [count][head_dim], scaled already
+  int count;
+  const int32_t* visible;  // [count] tokens that each query sees, at least 1
+  int head_dim;
+  int value_stride;  // head_dim padded to kRowPad
+  const int32_t* pages;
+  const std::byte* keys;    // this head's keys in page 0
+  const std::byte* values;  // this head's values in page 0
+  size_t page_bytes;        // from one page to the next
+  float* out;               // [count][value_stride]
+};
+
+struct VectorKernels {
+  // out = x / sqrt(mean(x²) + eps) · weight                    (Zhang and Sennrich, 2019)
+  void (*rms_norm)(float* out, const float* x, const float* weight, int width, float eps);
+  // out = (x - mean(x)) / sqrt(variance(x) + eps) · weight + bias       (Ba et al., 2016)
+  void (*layer_norm)(float* out, const float* x, const float* weight, const float* bias, int width, float eps);
+  void (*add)(float* out, const float* a, const float* b, int width);
+  // out = gate · sigmoid(gate) · up                            (Shazeer, 2020)
+  void (*swiglu)(float* out, const float* gate, const float* up, int width);
+  // The tanh form of GELU.                                     (Hendrycks and Gimpel, 2016)
+  void (*gelu)(float* out, const float* x, int width);
+  // softmax(q Kᵀ) V, one page at a time with a running maximum (Milakov and Gimelshein, 2018).
+  void (*attend_half)(const QueryBlock& block);
+  void (*attend_float)(const QueryBlock& block);
+  // Σ exp(scale · (x - top)) over `count` floats, any count.
+  double (*exp_sum)(const float* x, int64_t count, float top, float scale);
+};
+
+extern const VectorKernels kVectorPortable;
+extern const VectorKernels kVectorAvx2;
+extern const VectorKernels kVectorAvx512;
+
+// Those of the active instruction set.
+const VectorKernels& vector_kernels();
+
+}  // namespace fairlead

@@ -1,0 +1,14 @@
+#include "isa/vector.h"
+
+// Elsewhere than on x86 this file is compiled without its flags, and is empty.
+#if defined(__AVX2__)
+
+#include "isa/vector_impl.h"
+
+namespace fairlead {
+
+const VectorKernels kVectorAvx2 = kKernels;
+
+}  // namespace fairlead
+
+#endif

@@ -1,0 +1,51 @@
+// Keys and values of all sequences, in pages of kPageTokens tokens. Who owns which page is decided above.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "aligned.h"
+#include "isa/vector.h"
+
+namespace fairlead {
+
+enum class KvType { f16, f32 };
+
+struct KvShape {
+  int layers;
+  int heads;
+  int head_dim;
+  int pages;
+  KvType type;
+};
+
+// A page holds, for each layer and then each head, the keys as [head_dim][kPageTokens] — so that the scores of a
+// page's tokens come out side by side, without sums across a register — and the values as [kPageTokens][value_stride].
+class KvCache {
+ public:
+  // Throws std::invalid_argument for impossible shapes and std::bad_alloc.
+  explicit KvCache(const KvShape& shape);
+
+  const KvShape& shape() const { return shape_; }
+  int value_stride() const { return static_cast<int>(round_up(shape_.head_dim, kRowPad)); }
+  size_t page_bytes() const { return page_bytes_; }
+  size_t bytes() const { return memory_.size(); }
+
+  // A head's keys and values in page 0; those of page p lie p · page_bytes() further.
+  std::byte* keys(int layer, int head) { return memory_.data() + offset(layer, head); }
+  std::byte* values(int layer, int head) { return keys(layer, head) + key_bytes_; }
+
+  // Writes one token's key and value of one head into its place in a page.
+  void store(int layer, int head, int page, int slot, const float* key, const float* value);
+
+ private:
+  size_t offset(int layer, int head) const {
+    return (static_cast<size_t>(layer) * shape_.heads + head) * (key_bytes_ + value_bytes_);
+  }
+
+  KvShape shape_;
+  size_t key_bytes_, value_bytes_, page_bytes_;
+  AlignedArray<std::byte> memory_;
+};
+
+}  // namespace fairlead

@@ -1,0 +1,45 @@
+// y = x Wᵀ: activations in rows, times a packed weight.
+//
+// The rows of x are brought once into the form that the product reads, then shared by all weights of the same form
+// (queries, keys and values; gate and up). All functions may be called by many threads at once on disjoint parts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "weight.h"
+
+namespace fairlead {
+
+enum class RowForm {
+  f32,   // as they are
+  q8,    // int8 with a scale and a sum for every 32 (or 16) inputs
+  bf16,  // tiles of bf16
+};
+
+// The form in which a product of this many rows reads x, under the active instruction set.
+RowForm row_form(const Weight& weight, int rows);
+
+// Room that `rows` rows take in a form.
+size_t row_bytes(RowForm form, int rows, int64_t inputs);
+
+// Packs rows [begin, end) of x[rows][stride] (in floats) into `packed`.
+void pack_rows(RowForm form, const float* x, int64_t stride, int rows, int64_t inputs, int begin, int end,
+               std::byte* packed);
+
+// Where a product goes: y[rows][stride], y = x Wᵀ + bias, or y += x Wᵀ + bias.
+struct Output {
+  float* y;
+  int64_t stride;               // floats from row to row
+  const float* bias = nullptr;  // [outputs], or none
+  bool accumulate = false;
+};
+
+// Scratch that one thread needs for a product, 64-byte aligned.
+size_t scratch_bytes(const Weight& weight, int rows);
+
+// Computes the outputs of panels [begin, end) for all rows.
+void matmul(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out, int64_t begin,
+            int64_t end, std::byte* scratch);
+
+}  // namespace fairlead

@@ -1,0 +1,150 @@
+"""The C++ extension (csrc/bindings/). Arrays are C-contiguous; calls that compute release the GIL."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+
+# ---- cpu ------------------------------------------------------------------------------------------
+
+def instruction_sets() -> list[str]:
+    """What this processor can run, worst first: portable, avx2, avx512, vnni, amx."""
+
+def instruction_set() -> str:
+    """The one in use: the best, or FAIRLEAD_ISA. ValueError where that names none or one it lacks."""
+
+def set_instruction_set(name: str) -> None:
+    """Use another one from now on; for tests. ValueError as above."""
+
+class ThreadPool:
+    """A team of threads, the caller one of them."""
+
+    def __init__(self, threads: int) -> None: ...
+    @property
+    def size(self) -> int: ...
+
+# ---- products -------------------------------------------------------------------------------------
+
+def packed_bytes(format: int, outputs: int, inputs: int) -> int:
+    """Bytes that a Weight of this shape takes. ValueError for unknown formats and impossible shapes."""
+
+class Weight:
+    """A matrix [outputs, inputs] packed from the GGUF blocks `data`; `format` is GGML's number."""
+
+    def __init__(self, format: int, data: U8, outputs: int, inputs: int, pool: ThreadPool) -> None: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def inputs(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def layout(self) -> str:
+        """f32, f16, bf16, q4 or q8."""
+
+    def unpack(self, output: int) -> F32:
+        """The weights of one output, [inputs]."""
+
+def matmul(weight: Weight, x: F32, pool: ThreadPool, bias: F32 | None = None, y: F32 | None = None) -> F32:
+    """x [rows, inputs] times the weight, [rows, outputs]; added to a copy of `y` where given."""
+
+# ---- plan -----------------------------------------------------------------------------------------
+
+PAGE_TOKENS: int
+"""Tokens in a page of the KV cache."""
+
+class KvCache:
+    """Keys and values in pages; `type` is f16 or f32."""
+
+    def __init__(self, *, layers: int, heads: int, head_dim: int, pages: int, type: str = "f16") -> None: ...
+    @property
+    def page_bytes(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Plan:
+    """A recorded step. Buffers are numbers; weights must outlive the plan (the caller holds them).
+
+    All recording calls raise ValueError where buffers and weights do not fit together.
+    """
+
+    def __init__(self, pool: ThreadPool, cache: KvCache) -> None: ...
+    def buffer(self, width: int, selected: bool = False) -> int: ...
+    def embed(self, out: int, weight: Weight) -> None: ...
+    def rms_norm(self, out: int, x: int, weight: F32, eps: float) -> None: ...
+    def layer_norm(self, out: int, x: int, weight: F32, bias: F32, eps: float) -> None: ...
+    def products(self, x: int, products: list[tuple[Weight, F32 | None, int, bool]]) -> None:
+        """Products that share x: weight, bias, out, and whether to add to what out holds."""
+
+    def rotations(self, out: int, frequencies: Sequence[float]) -> None: ...
+    def attention(
+        self,
+        out: int,
+        q: int,
+        k: int,
+        v: int,
+        rotations: int,
+        *,
+        layer: int,
+        heads: int,
+        scale: float,
+        rope: str,
+    ) -> None: ...
+    def add(self, out: int, a: int, b: int) -> None: ...
+    def swiglu(self, out: int, gate: int, up: int) -> None: ...
+    def gelu(self, out: int, x: int) -> None: ...
+    def select(self, out: int, x: int) -> None: ...
+    def reserve(self, rows: int, selected: int) -> None:
+        """Take the memory that a step of this many rows and selected rows needs."""
+
+    def run(
+        self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32
+    ) -> None:
+        """One step; the arrays are those of `Step` in csrc/plan.h. ValueError where they contradict each other."""
+
+    def rows(self, buffer: int, count: int) -> F32:
+        """A copy of a buffer's first rows, [count, width]."""
+
+    def draw(self, buffer: int, samplers: Sequence[Sampler]) -> list[Draw]:
+        """One token from each of the first rows. ValueError where a row holds no finite logit."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all buffers and work space, as large as the largest step so far needed them."""
+
+# ---- sampling -------------------------------------------------------------------------------------
+
+class Draw:
+    """A drawn token; logprob and top (likeliest first) only where the sampler reports them."""
+
+    @property
+    def token(self) -> int: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def top(self) -> list[tuple[int, float]]: ...
+
+class Sampler:
+    """One request's sampler; its n-th draw depends on logits, its own tokens, seed and n alone."""
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        seed: int = 0,
+        logprobs: int = -1,
+        min_tokens: int = 0,
+        stop_tokens: Sequence[int] = (),
+        logit_bias: Sequence[tuple[int, float]] = (),
+    ) -> None: ...

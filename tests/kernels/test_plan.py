@@ -1,0 +1,190 @@
+"""The extension's plans beside the products: attention over pages, norms and activations, in every instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fairlead.kernels import PAGE_TOKENS, instruction_sets, set_instruction_set
+from fairlead.kernels._native import KvCache, Plan, ThreadPool, Weight
+
+F32 = NDArray[np.float32]
+POOL = ThreadPool(2)
+
+
+def f32_weight(values: F32) -> Weight:
+    outputs, inputs = values.shape
+    return Weight(0, np.ascontiguousarray(values).view(np.uint8).ravel(), outputs, inputs, POOL)
+
+
+@pytest.fixture(params=instruction_sets(), autouse=True)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    set_instruction_set(request.param)
+    yield request.param
+    set_instruction_set(instruction_sets()[-1])
+
+
+class Table:
+    """A plan that begins with chosen rows: token t is row t of `rows`."""
+
+    def __init__(self, rows: F32, cache: KvCache | None = None) -> None:
+        self.cache = cache or KvCache(layers=1, heads=1, head_dim=16, pages=1, type="f32")
+        self.plan = Plan(POOL, self.cache)
+        self.weight = f32_weight(rows)
+        self.x = self.plan.buffer(rows.shape[1])
+        self.plan.embed(self.x, self.weight)
+
+    def run(self, tokens: list[int], positions: list[int], pages: list[int]) -> None:
+        self.plan.run(
+            tokens=np.array(tokens, np.int32),
+            positions=np.array(positions, np.int32),
+            first_row=np.array([0, len(tokens)], np.int32),
+            first_page=np.array([0, len(pages)], np.int32),
+            pages=np.array(pages, np.int32),
+            selected=np.empty(0, np.int32),
+        )
+
+    def output(self, buffer: int, count: int) -> F32:
+        self.run(list(range(count)), list(range(count)), [0])
+        return self.plan.rows(buffer, count)
+
+
+def rows_of(seed: int, count: int, width: int, scale: float = 1.0) -> F32:
+    return np.random.default_rng(seed).normal(0, scale, (count, width)).astype(np.float32)
+
+
+widths = st.sampled_from([1, 3, 15, 16, 17, 64, 100, 257])
+
+
+@settings(max_examples=15)
+@given(width=widths, seed=st.integers(0, 1000), scale=st.sampled_from([1e-20, 1e-3, 1.0, 1e4]))
+def test_norms(width: int, seed: int, scale: float) -> None:
+    rows = rows_of(seed, 3, width, scale)
+    weight, bias = rows_of(seed + 1, 2, width)
+    table = Table(rows)
+    rms, layer = table.plan.buffer(width), table.plan.buffer(width)
+    table.plan.rms_norm(rms, table.x, weight, 1e-5)
+    table.plan.layer_norm(layer, table.x, weight, bias, 1e-5)
+    x = rows.astype(np.float64)
+    expected = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
+    np.testing.assert_allclose(table.output(rms, 3), expected, rtol=1e-4, atol=1e-5)
+    x = x - x.mean(-1, keepdims=True)
+    expected = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight + bias
+    np.testing.assert_allclose(table.output(layer, 3), expected, rtol=1e-3, atol=1e-4)
+
+
+@settings(max_examples=15)
+@given(width=widths, seed=st.integers(0, 1000), scale=st.sampled_from([1e-30, 0.1, 1.0, 20.0, 1e6]))
+def test_activations(width: int, seed: int, scale: float) -> None:
+    rows = rows_of(seed, 4, width, scale)
+    table = Table(rows)
+    gated, gelu, doubled = (table.plan.buffer(width) for _ in range(3))
+    table.plan.swiglu(gated, table.x, table.x)
+    table.plan.gelu(gelu, table.x)
+    table.plan.add(doubled, table.x, table.x)
+    x = rows.astype(np.float64)
+    np.testing.assert_array_equal(table.output(doubled, 4), rows + rows)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(table.output(gated, 4), x * x / (1 + np.exp(-x)), rtol=1e-5, atol=1e-9 * scale)
+    expected = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    np.testing.assert_allclose(table.output(gelu, 4), expected, rtol=1e-4, atol=1e-6 * scale)
+
+
+def naive_attention(q: F32, k: F32, v: F32, heads: int, kv_heads: int) -> NDArray[np.float64]:
+    """q: [tokens, heads · dim], k and v: [tokens, kv_heads · dim]."""
+    count = len(q)
+    split_q = q.astype(np.float64).reshape(count, heads, -1)
+    split_k, split_v = (x.astype(np.float64).reshape(count, kv_heads, -1).repeat(heads // kv_heads, 1) for x in (k, v))
+    scores = np.einsum("qhd,khd->hqk", split_q, split_k) + np.triu(np.full((count, count), -np.inf), 1)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    mixed = np.einsum("hqk,khd->qhd", weights / weights.sum(-1, keepdims=True), split_v)
+    flat: NDArray[np.float64] = mixed.reshape(count, -1)
+    return flat
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_paged_attention_equals_naive(data: st.DataObject) -> None:
+    kv_heads, group = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([1, 2, 3, 4, 8]))
+    head_dim = data.draw(st.sampled_from([8, 16, 20, 64, 80]))
+    count = data.draw(st.integers(1, 150))
+    kv_type = data.draw(st.sampled_from(["f32", "f16"]))
+    heads = kv_heads * group
+    rows = rows_of(data.draw(st.integers(0, 1000)), count, heads * head_dim, data.draw(st.sampled_from([0.1, 1.0])))
+    keys, values = rows_of(1, kv_heads * head_dim, heads * head_dim), rows_of(2, kv_heads * head_dim, heads * head_dim)
+    keys /= head_dim
+    values /= head_dim
+    pages = data.draw(st.permutations(range(8)))
+
+    cache = KvCache(layers=2, heads=kv_heads, head_dim=head_dim, pages=8, type=kv_type)
+    table = Table(rows, cache)
+    packed = [f32_weight(keys), f32_weight(values)]
+    k, v, turns, out = (
+        table.plan.buffer(width) for width in (kv_heads * head_dim, kv_heads * head_dim, 2, heads * head_dim)
+    )
+    table.plan.products(table.x, [(packed[0], None, k, False), (packed[1], None, v, False)])
+    table.plan.rotations(turns, [0.0])  # turns nothing
+    table.plan.attention(out, table.x, k, v, turns, layer=1, heads=heads, scale=0.5, rope="halves")
+
+    expected = naive_attention(0.5 * rows, rows @ keys.T, rows @ values.T, heads, kv_heads)
+    tolerance = 2e-5 if kv_type == "f32" else 3e-3
+    start = 0
+    while start < count:  # in chunks of any size
+        size = data.draw(st.integers(1, count - start))
+        span = list(range(start, start + size))
+        table.run(span, span, pages[: -(-(start + size) // PAGE_TOKENS)])
+        np.testing.assert_allclose(
+            table.plan.rows(out, size), expected[start : start + size], atol=tolerance * max(1, np.abs(expected).max())
+        )
+        start += size
+
+
+@pytest.mark.parametrize("style", ["halves", "interleaved"])
+def test_rotation_turns_the_right_pairs(style: str) -> None:
+    """A query's score with itself as key does not change by turning both, and moves with the distance as it should."""
+    frequencies = [1.0, 0.25]
+    rows = np.zeros((3, 6), np.float32)
+    partner = 2 if style == "halves" else 1
+    rows[:, 0], rows[:, partner], rows[:, 4] = 1.0, 0.5, 2.0  # the first pair; dimensions 4 and 5 are not turned
+    cache = KvCache(layers=1, heads=1, head_dim=6, pages=1, type="f32")
+    table = Table(rows, cache)
+    same = f32_weight(np.eye(6, dtype=np.float32))
+    q, k, v, turns, out = (table.plan.buffer(width) for width in (6, 6, 6, 4, 6))
+    table.plan.products(table.x, [(same, None, buffer, False) for buffer in (q, k, v)])
+    table.plan.rotations(turns, frequencies)
+    table.plan.attention(out, q, k, v, turns, layer=0, heads=1, scale=1.0, rope=style)
+    table.run([0, 1, 2], [0, 1, 2], [0])
+    turned = table.plan.rows(k, 3)
+    for position in range(3):
+        angle = position * frequencies[0]
+        expected = [np.cos(angle) - 0.5 * np.sin(angle), np.sin(angle) + 0.5 * np.cos(angle)]
+        np.testing.assert_allclose(turned[position, [0, partner]], expected, atol=1e-6)
+        assert turned[position, 4] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": [0, 9]}, "token is out of range"),
+        ({"pages": [7]}, "page is out of range"),
+        ({"positions": [0, 40]}, "lacks pages"),
+        ({"positions": [-1, 0]}, "lacks pages"),
+        ({"first_row": [0, 3]}, "do not cover its rows"),
+        ({"first_page": [0, 2]}, "do not cover its pages"),
+        ({"selected": [2]}, "selected row is out of range"),
+        ({"positions": [0]}, "disagree in number"),
+        ({"tokens": [], "positions": []}, "needs rows"),
+    ],
+)
+def test_steps_that_contradict_themselves_are_refused(change: dict[str, list[int]], message: str) -> None:
+    table = Table(rows_of(0, 4, 16))
+    step = {
+        "tokens": [0, 1], "positions": [0, 1], "first_row": [0, 2], "first_page": [0, 1], "pages": [0], "selected": [1]
+    } | change  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        table.plan.run(**{key: np.array(value, np.int32) for key, value in step.items()})

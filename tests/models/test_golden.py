@@ -1,0 +1,129 @@
+"""Every architecture against `transformers`, on the random weights of `tiny_models`.
+
+`golden/make_golden.py` wrote the logits. In fp32 ours must agree within 1e-4 of the largest logit; in every other
+format they must agree with the reference run in NumPy on the same weights, within what rounding the activations
+to int8 costs, and not beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fairlead.engine.runner import Chunk
+from fairlead.gguf.formats import Format
+from fairlead.gguf.reader import GGUFFile
+from fairlead.kernels import instruction_sets, reference_plan, set_instruction_set
+from fairlead.kernels.native_runner import NativeRunner
+from tests.tiny_models import MODELS, make
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+EXACT = (Format.F32, Format.F16, Format.BF16)
+"""Formats whose products are computed in fp32."""
+
+
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def golden(name: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Tokens [sequences, length] and logits [sequences, length, vocabulary]."""
+    with np.load(GOLDEN / f"{name.removesuffix('-split')}.npz") as arrays:
+        return arrays["tokens"], arrays["logits"]
+
+
+@contextmanager
+def runner(path: Path, kv_type: str = "f32") -> Iterator[NativeRunner]:
+    with GGUFFile.open(path) as file:
+        yield NativeRunner(file, threads=2, kv_tokens=512, kv_type=kv_type)
+
+
+def logits(run: NativeRunner, tokens: Sequence[int], first_page: int = 0) -> NDArray[np.float32]:
+    return run.logits([Chunk(0, tokens, 0, range(first_page, first_page + 4), samples=False)])
+
+
+def furthest(ours: NDArray[np.float32], theirs: NDArray[np.floating]) -> float:
+    """The largest difference, relative to the largest logit."""
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def spread(ours: NDArray[np.float32], theirs: NDArray[np.floating]) -> float:
+    """The difference's share of the logits, both as root mean squares."""
+    return float(np.sqrt(np.square(ours - theirs).mean() / np.square(theirs).mean()))
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_fp32_logits_are_those_of_transformers(
+    name: str,
+    instruction_set: str,
+    golden: tuple[NDArray[np.int64], NDArray[np.float32]],
+    tmp_path: Path,
+) -> None:
+    best = instruction_sets()[-1]
+    make(tmp_path / "tiny.gguf", name)
+    set_instruction_set(instruction_set)
+    try:
+        with runner(tmp_path / "tiny.gguf") as run:
+            for tokens, expected in zip(*golden, strict=True):
+                assert furthest(logits(run, tokens.tolist()), expected) < 1e-4
+    finally:
+        set_instruction_set(best)
+
+
+def test_the_reference_gives_them_too(
+    name: str, golden: tuple[NDArray[np.int64], NDArray[np.float32]], tmp_path: Path
+) -> None:
+    make(tmp_path / "tiny.gguf", name)
+    with GGUFFile.open(tmp_path / "tiny.gguf") as file:
+        for tokens, expected in zip(*golden, strict=True):
+            assert furthest(expected, reference_plan.logits(file, tokens.tolist())) < 1e-5
+
+
+@pytest.mark.parametrize("weight_format", list(Format), ids=lambda f: f.name)
+def test_every_format_is_as_good_as_its_weights(
+    name: str,
+    weight_format: Format,
+    golden: tuple[NDArray[np.int64], NDArray[np.float32]],
+    tmp_path: Path,
+) -> None:
+    make(tmp_path / "tiny.gguf", name, weight_format)
+    tokens = golden[0][0].tolist()
+    with GGUFFile.open(tmp_path / "tiny.gguf") as file:
+        expected = reference_plan.logits(file, tokens)
+    with runner(tmp_path / "tiny.gguf") as run:
+        ours = logits(run, tokens)
+    assert furthest(ours, expected) < (1e-4 if weight_format in EXACT else 0.1)
+    assert spread(ours, expected) < (1e-5 if weight_format in EXACT else 0.05)
+
+
+def test_whole_equals_chunked_and_one_by_one(
+    name: str, golden: tuple[NDArray[np.int64], NDArray[np.float32]], tmp_path: Path
+) -> None:
+    make(tmp_path / "tiny.gguf", name)
+    tokens = golden[0][0].tolist()
+    with runner(tmp_path / "tiny.gguf") as run:
+        whole = logits(run, tokens)
+        for sizes in ([5, 1, 31, 11], [1] * 48):
+            parts, start = [], 0
+            for size in sizes:
+                chunk = Chunk(0, tokens[start : start + size], start, [9, 4, 6], samples=False)
+                parts.append(run.logits([chunk]))
+                start += size
+            assert furthest(np.concatenate(parts), whole) < 1e-5
+
+
+def test_batched_equals_alone(name: str, golden: tuple[NDArray[np.int64], NDArray[np.float32]], tmp_path: Path) -> None:
+    make(tmp_path / "tiny.gguf", name, Format.Q8_0)
+    first, second = (row.tolist() for row in golden[0])
+    with runner(tmp_path / "tiny.gguf", "f16") as run:
+        alone = [logits(run, first), logits(run, second[:7])]
+        together = run.logits([Chunk(0, first, 0, [5, 2], samples=False), Chunk(1, second[:7], 0, [7], samples=False)])
+    assert furthest(together[:48], alone[0]) < 1e-5
+    assert furthest(together[48:], alone[1]) < 1e-5
