@@ -1,0 +1,336 @@
+"""The server's hand on one worker: start it, send it requests, hear it answer, end it.
+
+Owns the worker's process and the queues in which answers wait for their readers. Knows token ids only, like
+the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+
+import psutil
+
+from fairlead.engine.framing import FrameError, ServerConnection
+from fairlead.engine.messages import (
+    Cancel,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    Load,
+    Loaded,
+    LoadFailed,
+    Progress,
+    Sampling,
+    Stats,
+    Token,
+)
+from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady
+
+END_WITHIN_S = 2.0
+"""A worker that has lost its connection and lives on for longer is killed."""
+
+log = logging.getLogger(__name__)
+
+
+class Generation(AsyncIterator[Token | Finished]):
+    """An answer as it is drawn: each `Token`, and `Finished` at last.
+
+    Iterating raises the error of a `Failed` request, EngineFailed where the worker died, and ModelNotReady
+    where it was closed. Leave it as a context, or by `aclose`, and the worker stops what is not finished;
+    so it does where a task is cancelled that waits for the next token. (Wait with a time limit by
+    `asyncio.wait`, not by `wait_for`, which cancels.)
+    """
+
+    def __init__(self, client: EngineClient, request_id: int) -> None:
+        self.id = request_id
+        self._client = client
+        self._events: deque[Token | Finished] = deque()
+        self._ended = False
+        self._error: FairleadError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def cancel(self, reason: FinishReason = "cancelled") -> None:
+        """Ask the worker to stop; what it had drawn, and `Finished` with this reason, still come."""
+        if not self._ended:
+            self._client._cancel(self.id, reason)
+
+    async def aclose(self) -> None:
+        """Leave the answer; the worker stops it, and nothing more comes of it."""
+        self.cancel()
+        self._client._forget(self.id)
+        self._events.clear()
+        self._end(None)
+
+    async def __anext__(self) -> Token | Finished:
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                await self.aclose()
+                raise
+            finally:
+                self._waiter = None
+        return self._events.popleft()
+
+    async def __aenter__(self) -> Generation:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _push(self, event: Token | Finished) -> None:
+        """Hand on an event; readers are woken once for all events that come together."""
+        self._events.append(event)
+        if isinstance(event, Finished):
+            self._ended = True
+        self._wake()
+
+    def _end(self, error: FairleadError | None) -> None:
+        """Nothing more comes, because of this error or because nobody wants it."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class EngineClient:
+    """A running worker. Made by `start`; belongs to the event loop that it was made on."""
+
+    def __init__(self, process: subprocess.Popen[bytes], on_progress: Callable[[int, int], None] | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.stats: Stats | None = None
+        """The newest that the worker told."""
+        self._process = process
+        self._on_progress = on_progress
+        self._connection = ServerConnection(self._hear, self._lost)
+        self._ready: asyncio.Future[Loaded] = loop.create_future()
+        self._exit: asyncio.Future[int] = loop.create_future()
+        self._reaper: asyncio.Task[None] | None = None
+        self._closing = False
+        self._generations: dict[int, Generation] = {}
+        self._last_id = 0
+
+    @classmethod
+    async def start(
+        cls, load: Load, on_progress: Callable[[int, int], None] | None = None, runner: str | None = None
+    ) -> EngineClient:
+        """Spawn a worker and wait until it has loaded its model.
+
+        Args:
+            load: what to load, and how much of it to serve.
+            on_progress: called with the bytes done and the bytes in all, a few times a second.
+            runner: "module:function" that loads the model in the worker, where it is not the processor's own.
+
+        Raises:
+            FairleadError: the model could not be loaded; of the class that the worker raised.
+            EngineFailed: the worker died while it loaded.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = _spawn(theirs, runner)
+        client = cls(process, on_progress)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: client._connection, sock=ours)
+            client._connection.send(load)
+            await client._ready
+        except BaseException:
+            await client.close(force=True)
+            raise
+        return client
+
+    @property
+    def loaded(self) -> Loaded:
+        """What the worker told of the model."""
+        return self._ready.result()
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can be sent."""
+        return not self._closing and self._reaper is None
+
+    @property
+    def in_flight(self) -> int:
+        """Answers that have not ended."""
+        return len(self._generations)
+
+    def rss_bytes(self) -> int:
+        """The worker's resident memory; 0 when it has ended."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return 0
+
+    def generate(
+        self,
+        tokens: Sequence[int],
+        sampling: Sampling,
+        *,
+        max_tokens: int,
+        min_tokens: int = 0,
+        stop_tokens: Sequence[int] = (),
+        timeout_s: float | None = None,
+    ) -> Generation:
+        """Ask for an answer to `tokens`; the fields are those of `messages.Generate`.
+
+        Raises:
+            EngineFailed, ModelNotReady: the worker has died, or was closed.
+            InvalidRequest: too long to be sent at all.
+        """
+        if not self.alive:
+            raise self._gone()
+        self._last_id += 1
+        command = Generate(
+            id=self._last_id,
+            tokens=list(tokens),
+            sampling=sampling,
+            max_tokens=max_tokens,
+            min_tokens=min_tokens,
+            stop_tokens=list(stop_tokens),
+            timeout_s=timeout_s,
+        )
+        try:
+            self._connection.send(command)
+        except FrameError as error:
+            raise InvalidRequest(f"The request is too long: {error}.") from error
+        generation = Generation(self, command.id)
+        self._generations[command.id] = generation
+        return generation
+
+    async def wait_closed(self) -> int:
+        """Wait until the worker has ended, by whomever; its exit status, negative for a signal."""
+        return await asyncio.shield(self._exit)
+
+    async def close(self, *, force: bool = False) -> None:
+        """End the worker, and return when its process and memory are gone.
+
+        Answers that run raise ModelNotReady: cancel them, and hear them out, where they shall end
+        otherwise. `force` kills at once; else the worker has `END_WITHIN_S` seconds to go by itself.
+        """
+        self._closing = True
+        if force:
+            self._process.kill()
+        self._connection.close()
+        self._reap()
+        await self.wait_closed()
+
+    def _cancel(self, request_id: int, reason: FinishReason) -> None:
+        self._connection.send(Cancel(request_id, reason))
+
+    def _forget(self, request_id: int) -> None:
+        self._generations.pop(request_id, None)
+
+    def _hear(self, events: list[Event]) -> None:
+        """Hand on what the worker says; events of answers that were left are nobody's."""
+        for event in events:
+            match event:
+                case Token():
+                    if (generation := self._generations.get(event.id)) is not None:
+                        generation._push(event)
+                case Finished():
+                    if (generation := self._generations.pop(event.id, None)) is not None:
+                        generation._push(event)
+                case Failed():
+                    if (generation := self._generations.pop(event.id, None)) is not None:
+                        generation._end(_error(event.code, event.message))
+                case Stats():
+                    self.stats = event
+                case Progress():
+                    if self._on_progress is not None:
+                        self._on_progress(event.done, event.total)
+                case Loaded():
+                    if not self._ready.done():
+                        self._ready.set_result(event)
+                case LoadFailed():
+                    if not self._ready.done():
+                        self._ready.set_exception(_error(event.code, event.message, event.details))
+
+    def _lost(self, error: Exception | None) -> None:
+        """The connection has ended: so have all answers, and so will the process."""
+        if error is not None:
+            log.error("the connection to worker %d broke: %s", self.pid, error)
+        for generation in self._generations.values():
+            generation._end(self._gone())
+        self._generations.clear()
+        self._reap()
+
+    def _gone(self) -> FairleadError:
+        if self._closing:
+            return ModelNotReady("The model was unloaded.")
+        return EngineFailed("The model's worker process ended unexpectedly.")
+
+    def _reap(self) -> None:
+        if self._reaper is None:
+            self._reaper = asyncio.get_running_loop().create_task(self._wait_for_exit())
+
+    async def _wait_for_exit(self) -> None:
+        """Wait for the process, which has lost its connection, and kill it where it does not end of itself.
+
+        A thread waits, because a loop's own ways to hear of a child's end differ and some need the main
+        thread.
+        """
+        try:
+            status = await asyncio.to_thread(self._process.wait, END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            log.warning("worker %d did not end by itself and is killed", self.pid)
+            self._process.kill()
+            status = await asyncio.to_thread(self._process.wait)
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        if not self._closing:
+            log.error("worker %d ended %s", self.pid, how)
+        if not self._ready.done():
+            self._ready.set_exception(EngineFailed(f"The worker process ended {how} while it loaded the model."))
+        self._exit.set_result(status)
+
+
+def _spawn(connected: socket.socket, runner: str | None) -> subprocess.Popen[bytes]:
+    """Start a worker on its end of a socketpair.
+
+    A fresh interpreter, never a fork: the server's threads, locks and memory stay its own. `-P` keeps the
+    folder that the server was started in out of the way of imports. Its output joins the server's log.
+    """
+    command = [sys.executable, "-P", "-m", "fairlead.engine.worker", str(connected.fileno())]
+    if runner is not None:
+        command += ["--runner", runner]
+    return subprocess.Popen(  # noqa: S603 - the command is ours
+        command, pass_fds=[connected.fileno()], stdin=subprocess.DEVNULL, stdout=2
+    )
+
+
+def _error(code: str, message: str, details: Mapping[str, object] | None = None) -> FairleadError:
+    """The error that a worker told of by its code."""
+    for kind in _kinds(FairleadError):
+        if kind.code == code and kind.__init__ is FairleadError.__init__:
+            return kind(message, details=details)
+    return EngineFailed(message, details=details)
+
+
+def _kinds(kind: type[FairleadError]) -> Iterator[type[FairleadError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)

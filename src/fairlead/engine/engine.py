@@ -1,0 +1,115 @@
+"""The step: schedule, forward, update.
+
+Owns the bond between a scheduler and a runner: samplers are opened and closed with their requests, and an
+error of the runner ends the requests it struck and nothing else. Knows nothing of processes or sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from fairlead.engine.messages import Cancel, Event, Failed, Finished, Generate, Stats
+from fairlead.engine.runner import Runner, Sampled
+from fairlead.engine.scheduler import Batch, Scheduler
+from fairlead.errors import EngineFailed, FairleadError, InvalidRequest
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """A model that serves requests, step by step.
+
+    Args:
+        scheduler: decides what a step computes, over the runner's pages.
+        runner: the model on its hardware.
+        clock: seconds that only ever grow.
+    """
+
+    def __init__(self, scheduler: Scheduler, runner: Runner, clock: Callable[[], float] = time.monotonic) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._clock = clock
+        self._steps = 0
+        self._step_s = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a request has not ended yet."""
+        return self._scheduler.has_work
+
+    def add(self, command: Generate) -> list[Event]:
+        """Accept a request, or refuse it with a `Failed`."""
+        if not self._knows_tokens(command):
+            message = f"Token ids must be whole numbers from 0 to {self._runner.vocab_size - 1}."
+            return [Failed(command.id, InvalidRequest.code, message)]
+        refused = self._scheduler.add(command, self._clock())
+        if refused:
+            return refused
+        try:
+            self._runner.open(command.id, command.sampling, command.tokens, command.min_tokens, command.stop_tokens)
+        except Exception as error:
+            log.exception("no sampler could be made for request %d", command.id)
+            return self._scheduler.fail([command.id], *_told(error))
+        return []
+
+    def cancel(self, command: Cancel) -> list[Event]:
+        """End a request, if it has not ended."""
+        return self._closed(self._scheduler.cancel(command.id, command.reason, self._clock()))
+
+    def step(self) -> list[Event]:
+        """Compute one batch; the events are those of requests that moved on or ended."""
+        now = self._clock()
+        events = self._scheduler.expire(now)
+        batch = self._scheduler.schedule(now)
+        if batch:
+            try:
+                sampled = self._forward(batch)
+            except Exception as error:
+                log.exception("a step of %d requests failed", len(batch))
+                events += self._scheduler.fail([chunk.request_id for chunk in batch], *_told(error))
+            else:
+                events += self._scheduler.update(batch, sampled, self._clock())
+            self._steps += 1
+            self._step_s = self._clock() - now
+        return self._closed(events)
+
+    def stats(self) -> Stats:
+        """The state after the last step."""
+        return Stats(
+            running=self._scheduler.running,
+            waiting=self._scheduler.waiting,
+            free_pages=self._scheduler.cache.free_pages,
+            total_pages=self._scheduler.cache.page_count,
+            steps=self._steps,
+            prefill_tokens=self._scheduler.prefill_tokens,
+            decode_tokens=self._scheduler.decode_tokens,
+            step_s=self._step_s,
+        )
+
+    def _forward(self, batch: Batch) -> Sequence[Sampled]:
+        """What the runner drew, checked to be what it was asked for."""
+        sampled = self._runner.forward(batch)
+        if [draw.request_id for draw in sampled] != [chunk.request_id for chunk in batch if chunk.samples]:
+            raise EngineFailed("The model answered for other requests than it was asked for.")
+        return sampled
+
+    def _closed(self, events: list[Event]) -> list[Event]:
+        """The same events, with the samplers closed of the requests that they end."""
+        for event in events:
+            if isinstance(event, Finished | Failed):
+                self._runner.close(event.id)
+        return events
+
+    def _knows_tokens(self, command: Generate) -> bool:
+        """Whether every id is below the vocabulary's size: the runner indexes memory with them."""
+        given: list[Collection[int]] = [command.tokens, command.stop_tokens, command.sampling.logit_bias]
+        return all(min(ids) >= 0 and max(ids) < self._runner.vocab_size for ids in given if ids)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """Code and message for the caller: an error of ours as it is, of another only that it happened."""
+    if isinstance(error, FairleadError):
+        return error.code, error.message
+    return EngineFailed.code, "The model failed while it computed this answer; the server's log says how."

@@ -1,0 +1,184 @@
+"""All that a server and an engine worker say to each other.
+
+Frozen, free of tensors and text: token ids in, token ids out. `framing.py` carries them as msgpack over
+a socketpair; a command is one of `Command`, and a frame from the worker is a list of `Event`.
+Times are in seconds on the worker's monotonic clock, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "cancelled", "timeout"]
+KVType = Literal["f16", "f32"]
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request's tokens are drawn. The order of the filters is the order of the fields.
+
+    `seed` is always set, by the service where the caller gave none: the same request with the same
+    seed draws the same tokens, whoever is served beside it.
+    """
+
+    logit_bias: dict[int, float] = {}
+    """Added to the logits of these token ids."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens in prompt or answer (Keskar et al., 2019)."""
+    presence_penalty: float = 0.0
+    """Taken once from the logit of each token that the answer holds already."""
+    frequency_penalty: float = 0.0
+    """Taken from the logit of a token for each time the answer holds it."""
+    temperature: float = 0.7
+    """0 is greedy."""
+    top_k: int = 0
+    """Keep the k likeliest; 0 keeps all."""
+    top_p: float = 0.9
+    """Keep the fewest likeliest tokens that together reach this probability (Holtzman et al., 2020)."""
+    min_p: float = 0.0
+    """Keep tokens at least this share as likely as the likeliest."""
+    seed: int = 0
+    """0 to 2**64 - 1."""
+    logprobs: int | None = None
+    """None reports no log-probabilities; n reports the token's own and the n likeliest, before filtering."""
+
+
+# ---- commands: server to worker -------------------------------------------------------------------
+
+
+class Load(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The first command, once: load this file. Answered by `Progress`* and then `Loaded` or `LoadFailed`."""
+
+    path: str
+    context_length: int
+    """The longest sequence, prompt and answer together, in tokens."""
+    kv_tokens: int
+    """Tokens that the KV cache holds for all sequences together."""
+    kv_type: KVType = "f16"
+    threads: int = 0
+    """0: as many as processors are given to this process."""
+    max_batch_tokens: int = 512
+    """Most rows that one step computes."""
+
+
+class Generate(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Answer these tokens. Ends with exactly one `Finished` or `Failed`."""
+
+    id: int
+    tokens: list[int]
+    sampling: Sampling
+    max_tokens: int
+    """At least 1."""
+    min_tokens: int = 0
+    """Stop tokens are not drawn before the answer has this many."""
+    stop_tokens: list[int] = []
+    """Drawing one of these ends the answer; it is not reported."""
+    timeout_s: float | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """Stop this request, wherever it is: queued, in prefill or decoding. Unknown ids are ignored.
+
+    `reason` is what its `Finished` will say: "stop" where the server saw a stop string.
+    """
+
+    id: int
+    reason: FinishReason = "cancelled"
+
+
+Command = Load | Generate | Cancel
+
+# ---- events: worker to server ---------------------------------------------------------------------
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """How far a load is, in bytes of the file."""
+
+    done: int
+    total: int
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The model is ready."""
+
+    instruction_set: str
+    threads: int
+    weight_bytes: int
+    kv_bytes: int
+    work_bytes: int
+    """Activations and logits of the largest step."""
+    load_s: float
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model could not be loaded; the worker ends after this. `code`, `details`: those of `errors.py`."""
+
+    code: str
+    message: str
+    details: dict[str, int | float | str] = {}
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Where one request's time went, in seconds."""
+
+    queue_s: float
+    """From arrival to the first step that computed some of it."""
+    prefill_s: float
+    """From there to its first token."""
+    decode_s: float
+    """From there to its end."""
+
+
+class Token(msgspec.Struct, frozen=True, tag=True):
+    """One token of an answer; `logprob` and `top` only where asked for, natural logarithms."""
+
+    id: int
+    token: int
+    logprob: float | None = None
+    top: list[tuple[int, float]] | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """The answer is complete, for this reason."""
+
+    id: int
+    reason: FinishReason
+    usage: Usage
+    timing: Timing
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The request could not be served; `code` is that of `errors.py`."""
+
+    id: int
+    code: str
+    message: str
+
+
+class Stats(msgspec.Struct, frozen=True, tag=True):
+    """The state of the engine after a step; sent at most a few times a second while there is work."""
+
+    running: int
+    waiting: int
+    free_pages: int
+    total_pages: int
+    steps: int
+    """Steps since the load."""
+    prefill_tokens: int
+    """Prompt tokens computed since the load."""
+    decode_tokens: int
+    """Tokens drawn since the load."""
+    step_s: float
+    """How long the last step took."""
+
+
+Event = Progress | Loaded | LoadFailed | Token | Finished | Failed | Stats

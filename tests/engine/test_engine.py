@@ -1,0 +1,300 @@
+"""The engine in one process, over a fake model whose tokens depend on the whole sequence, read from its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from fairlead.engine.engine import Engine
+from fairlead.engine.kv_cache import KVCache
+from fairlead.engine.messages import Cancel, Event, Failed, Finished, Generate, Sampling, Token
+from fairlead.engine.runner import Chunk, Sampled
+from fairlead.engine.scheduler import Scheduler
+from fairlead.errors import DoesNotFit, InvalidRequest
+from tests.fakes import FakeRunner, Options, expected_answer
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def engine_over(runner: FakeRunner, context_length: int = 256, clock: Clock | None = None) -> tuple[Engine, Scheduler]:
+    cache = KVCache(runner.page_count, runner.page_size)
+    scheduler = Scheduler(cache, context_length=context_length, max_batch_tokens=runner.max_batch_tokens)
+    return Engine(scheduler, runner, clock or Clock()), scheduler
+
+
+def request(request_id: int, tokens: Sequence[int], max_tokens: int = 20, sampling: Sampling | None = None) -> Generate:
+    return Generate(
+        id=request_id, tokens=list(tokens), sampling=sampling or Sampling(temperature=0), max_tokens=max_tokens
+    )
+
+
+def run(engine: Engine) -> list[Event]:
+    events: list[Event] = []
+    while engine.has_work:
+        events += engine.step()
+    return events
+
+
+def answer(events: list[Event], request_id: int) -> list[int]:
+    return [event.token for event in events if isinstance(event, Token) and event.id == request_id]
+
+
+def ends(events: list[Event], request_id: int) -> list[Event]:
+    return [event for event in events if isinstance(event, Finished | Failed) and event.id == request_id]
+
+
+@pytest.mark.parametrize("max_batch_tokens", [1, 3, 16, 64])
+def test_chunked_equals_whole(max_batch_tokens: int) -> None:
+    runner = FakeRunner(max_batch_tokens=max_batch_tokens)
+    engine, _ = engine_over(runner)
+    engine.add(request(1, range(50)))
+    assert answer(run(engine), 1) == expected_answer(range(50), 20)
+    assert runner.samplers == {}
+
+
+def test_batched_equals_alone_and_preempted_equals_undisturbed() -> None:
+    """Eight answers of 60 tokens over a cache that holds three of them."""
+    runner = FakeRunner(page_count=12, max_batch_tokens=32)
+    engine, scheduler = engine_over(runner)
+    for request_id in range(8):
+        engine.add(request(request_id, range(request_id, request_id + 20), max_tokens=40))
+    events: list[Event] = []
+    most_waiting_after_start = 0
+    while engine.has_work:
+        events += engine.step()
+        scheduler.check_integrity()
+        most_waiting_after_start = max(most_waiting_after_start, scheduler.waiting)
+    for request_id in range(8):
+        assert answer(events, request_id) == expected_answer(range(request_id, request_id + 20), 40)
+        assert len(ends(events, request_id)) == 1
+    assert scheduler.prefill_tokens > 8 * 20, "nothing was preempted"
+    assert scheduler.cache.free_pages == 12
+
+
+def test_logprobs_are_passed_on() -> None:
+    engine, _ = engine_over(FakeRunner())
+    engine.add(request(1, [1, 2], max_tokens=1, sampling=Sampling(logprobs=2)))
+    token = run(engine)[0]
+    assert isinstance(token, Token)
+    assert token.logprob is not None
+    assert token.top is not None
+    assert len(token.top) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        request(1, [1000]),
+        request(1, [5, -1]),
+        request(1, [5], sampling=Sampling(logit_bias={1000: 1.0})),
+        Generate(id=1, tokens=[5], sampling=Sampling(), max_tokens=1, stop_tokens=[1 << 40]),
+    ],
+)
+def test_tokens_outside_the_vocabulary_never_reach_the_runner(wrong: Generate) -> None:
+    runner = FakeRunner()
+    engine, _ = engine_over(runner)
+    (refusal,) = engine.add(wrong)
+    assert isinstance(refusal, Failed)
+    assert refusal.code == "invalid_request"
+    assert "999" in refusal.message
+    assert not engine.has_work
+    assert runner.samplers == {}
+
+
+def test_a_failing_step_ends_its_requests_and_the_engine_goes_on() -> None:
+    runner = FakeRunner(max_batch_tokens=8, options=Options(fails_on=666))
+    engine, scheduler = engine_over(runner)
+    engine.add(request(1, [1] * 8, max_tokens=3))
+    engine.add(request(2, [666], max_tokens=3))
+    events = run(engine)
+    engine.add(request(3, [1] * 8, max_tokens=3))
+    events += run(engine)
+    kinds = [type(end) for request_id in (1, 2, 3) for end in ends(events, request_id)]
+    assert kinds == [Failed, Failed, Finished]
+    (end,) = ends(events, 2)
+    assert isinstance(end, Failed)
+    assert end.code == "engine_failed"
+    assert "token" not in end.message, "the error's own words may name paths"
+    assert answer(events, 3) == expected_answer([1] * 8, 3)
+    assert runner.samplers == {}
+    scheduler.check_integrity()
+
+
+def test_a_sampler_that_cannot_be_made_ends_its_request() -> None:
+    class Picky(FakeRunner):
+        def open(self, request_id: int, *arguments: object) -> None:
+            raise InvalidRequest("temperature is out of range") if request_id == 1 else DoesNotFit("no room")
+
+    engine, _ = engine_over(Picky())
+    assert engine.add(request(1, [1])) == [Failed(1, "invalid_request", "temperature is out of range")]
+    assert engine.add(request(2, [1])) == [Failed(2, "insufficient_memory", "no room")]
+    assert not engine.has_work
+
+
+def test_answers_for_other_requests_are_not_believed() -> None:
+    class Confused(FakeRunner):
+        def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
+            return [Sampled(draw.request_id + 1, draw.token) for draw in super().forward(chunks)]
+
+    engine, _ = engine_over(Confused())
+    engine.add(request(1, [1]))
+    (end,) = run(engine)
+    assert isinstance(end, Failed)
+    assert end.code == "engine_failed"
+
+
+def test_time_limits_end_requests_between_steps() -> None:
+    clock = Clock()
+    engine, _ = engine_over(FakeRunner(), clock=clock)
+    engine.add(Generate(id=1, tokens=[1], sampling=Sampling(), max_tokens=100, timeout_s=2.5))
+    events: list[Event] = []
+    while engine.has_work:
+        events += engine.step()
+        clock.now += 1
+    assert len(answer(events, 1)) == 3
+    (end,) = ends(events, 1)
+    assert isinstance(end, Finished)
+    assert end.reason == "timeout"
+
+
+def test_stats_tell_the_state() -> None:
+    engine, _ = engine_over(FakeRunner(page_count=10))
+    engine.add(request(1, range(20)))
+    engine.step()
+    stats = engine.stats()
+    assert (stats.running, stats.waiting, stats.free_pages, stats.total_pages) == (1, 0, 8, 10)
+    assert (stats.steps, stats.prefill_tokens, stats.decode_tokens) == (1, 20, 1)
+
+
+class Histories(RuleBasedStateMachine):
+    """Whatever happens, in whatever order: integrity after each step, and each request ends as it must."""
+
+    ids = Bundle("ids")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.options = Options(vocab_size=40, page_size=3)
+        self.runner = FakeRunner(page_count=8, max_batch_tokens=7, options=self.options)
+        self.engine, self.scheduler = engine_over(self.runner, context_length=21, clock=self.clock)
+        self.requests: dict[int, Generate] = {}
+        self.cancelled: set[int] = set()
+        self.events: list[Event] = []
+
+    @rule(
+        target=ids,
+        tokens=st.lists(st.integers(0, 39), min_size=1, max_size=24),
+        max_tokens=st.integers(1, 25),
+        min_tokens=st.integers(0, 5),
+        stop_tokens=st.lists(st.integers(0, 39), max_size=2),
+        timeout_s=st.none() | st.floats(0.5, 20),
+        seed=st.integers(0, 3),
+    )
+    def add(  # noqa: PLR0917 - as many as a request has fields
+        self,
+        tokens: list[int],
+        max_tokens: int,
+        min_tokens: int,
+        stop_tokens: list[int],
+        timeout_s: float | None,
+        seed: int,
+    ) -> int:
+        command = Generate(
+            id=len(self.requests),
+            tokens=tokens,
+            sampling=Sampling(seed=seed),
+            max_tokens=max_tokens,
+            min_tokens=min_tokens,
+            stop_tokens=stop_tokens,
+            timeout_s=timeout_s,
+        )
+        self.requests[command.id] = command
+        self.events += self.engine.add(command)
+        return command.id
+
+    @rule(request_id=consumes(ids))
+    def cancel(self, request_id: int) -> None:
+        self.cancelled.add(request_id)
+        self.events += self.engine.cancel(Cancel(request_id))
+
+    @rule(count=st.integers(1, 6))
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            had_work = self.engine.has_work
+            before = self.engine.stats()
+            moved = self.engine.step()
+            self.events += moved
+            after = self.engine.stats()
+            assert not had_work or moved or after.steps > before.steps, "work was left lying"
+
+    @rule(seconds=st.floats(0, 10))
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def integrity(self) -> None:
+        self.scheduler.check_integrity()
+        ended = {event.id for event in self.events if isinstance(event, Finished | Failed)}
+        assert self.runner.samplers.keys() == self.requests.keys() - ended
+
+    def teardown(self) -> None:
+        for _ in range(2000):
+            if not self.engine.has_work:
+                break
+            self.events += self.engine.step()
+            self.scheduler.check_integrity()
+        assert not self.engine.has_work, "requests starve"
+        assert self.scheduler.cache.free_pages == self.runner.page_count
+        assert self.runner.samplers == {}
+        for command in self.requests.values():
+            self._check(command)
+
+    def _check(self, command: Generate) -> None:
+        mine = [
+            event for event in self.events if isinstance(event, Token | Finished | Failed) and event.id == command.id
+        ]
+        *tokens, end = mine
+        assert all(isinstance(event, Token) for event in tokens), "something after the end"
+        drawn = answer(self.events, command.id)
+        if isinstance(end, Failed):
+            assert end.code == "prompt_too_long"
+            assert len(command.tokens) >= 21
+            return
+        assert isinstance(end, Finished)
+        assert end.usage.completion_tokens == len(drawn)
+        room = min(command.max_tokens, 21 - len(command.tokens))
+        whole = expected_answer(
+            command.tokens,
+            room,
+            sampling=command.sampling,
+            stop_tokens=command.stop_tokens,
+            min_tokens=command.min_tokens,
+            options=self.options,
+        )
+        assert drawn == whole[: len(drawn)]
+        match end.reason:
+            case "length":
+                assert len(drawn) == room
+            case "stop":
+                assert drawn == whole
+                assert len(drawn) < room
+            case "cancelled":
+                assert command.id in self.cancelled
+            case "timeout":
+                assert command.timeout_s is not None
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
