@@ -202,7 +202,7 @@ class Histories(RuleBasedStateMachine):
         timeout_s=st.none() | st.floats(0.5, 20),
         seed=st.integers(0, 3),
     )
-    def add(  # noqa: PLR0917 - as many as a request has fields
+    def add(
         self,
         tokens: list[int],
         max_tokens: int,
