@@ -1,0 +1,1 @@
+"""What Fairlead does, free of HTTP: the registry of models, generation, prompts and text."""
