@@ -1,0 +1,156 @@
+"""From a request in people's words to its answer in text: prompt to token ids, engine, ids to text.
+
+Owns the answers that are under way: their ids, their bound, their ends. Knows nothing of HTTP, nor of the
+dialects spoken over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from fairlead.errors import Draining, QueueFull, RequestNotFound
+from fairlead.service.answer import Answer, Assembly, Roster
+from fairlead.service.context import Context, conversation, fit
+from fairlead.service.metrics import Metrics
+from fairlead.service.model import Lease, LoadedModel
+from fairlead.service.registry import Registry
+from fairlead.service.request import GenerationRequest, check_tokens
+
+_SHORTEST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 60.0
+
+
+class Generator:
+    """The server's answers.
+
+    Args:
+        registry: the models.
+        metrics: where answers are counted.
+        max_waiting: how many may wait for their first token at once; one more is refused.
+    """
+
+    def __init__(self, registry: Registry, metrics: Metrics, *, max_waiting: int = 1024) -> None:
+        self._roster = Roster()
+        self._registry = registry
+        self._metrics = metrics
+        self._max_waiting = max_waiting
+        metrics.waiting.set_function(lambda: self._roster.waiting)
+        metrics.running.set_function(lambda: self._roster.running)
+
+    async def start(self, request: GenerationRequest, request_id: str, count: int = 1) -> Sequence[Answer]:
+        """Begin `count` answers to one request, each with a seed of its own. The caller closes each.
+
+        Several calls may use one id; `cancel` then ends all their answers.
+
+        Raises:
+            ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
+        """
+        arrived = time.monotonic()
+        with self._place(count), self._hold(request.model) as lease:
+            context = await asyncio.to_thread(fit, request, lease.model)
+            seed = secrets.randbits(63) if request.seed is None else request.seed
+            answers: list[Answer] = []
+            try:
+                for index in range(count):
+                    each = replace(request, seed=(seed + index) % 2**64)
+                    answers.append(self._begin(each, request_id, lease, context, arrived))
+            except BaseException:
+                for answer in answers:
+                    await answer.aclose()
+                raise
+            return answers
+
+    async def tokenize(self, request: GenerationRequest) -> tuple[Sequence[int], LoadedModel]:
+        """The token ids that a model sees for messages, or those of a raw prompt without a mark in front."""
+        with self._hold(request.model) as lease:
+            model = lease.model
+
+            def encode() -> Sequence[int]:
+                if request.messages is None:
+                    return model.tokenizer.encode(request.prompt or "")
+                return model.template.render(conversation(request, model.defaults.system))
+
+            return await asyncio.to_thread(encode), model
+
+    async def detokenize(self, tokens: Sequence[int], name: str | None) -> str:
+        """The text of token ids; InvalidRequest for one that the model does not have."""
+        with self._hold(name) as lease:
+            check_tokens(tokens, lease.model.tokenizer.vocab_size, "tokens")
+            return await asyncio.to_thread(lease.model.tokenizer.decode, list(tokens))
+
+    def cancel(self, request_id: str) -> None:
+        """End the answers under this id, wherever they are.
+
+        Raises:
+            RequestNotFound
+        """
+        answers = self._roster.under(request_id)
+        if not answers:
+            raise RequestNotFound("Nothing is waiting or running under this id.", param="id")
+        for answer in answers:
+            answer.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until all answers have ended; those that go on past the limit end with `Draining`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._roster.empty.wait(), timeout_s)
+        for answer in self._roster.all():
+            answer.fail(Draining("The server is shutting down; the answer was cut off."))
+
+    def _begin(
+        self, request: GenerationRequest, request_id: str, lease: Lease, context: Context, arrived: float
+    ) -> Answer:
+        model = lease.model
+        longest = request.longest_answer(model.defaults, model.context_length - len(context.tokens))
+        stops = request.stop
+        if request.is_chat and not request.ignore_eos:
+            stops = (*stops, *model.template.stops)
+        assembly = Assembly(model.tokenizer, stops, continues=not request.is_chat)
+        generation = model.engine.generate(
+            context.tokens,
+            request.sampling(model.defaults),
+            max_tokens=longest,
+            min_tokens=min(request.min_tokens, longest),
+            stop_tokens=() if request.ignore_eos else tuple(model.tokenizer.stop_ids),
+            timeout_s=request.timeout_s,
+        )
+        return Answer(
+            request_id,
+            lease=lease.share(generation.cancel),
+            generation=generation,
+            assembly=assembly,
+            context=context,
+            arrived=arrived,
+            roster=self._roster,
+            metrics=self._metrics,
+        )
+
+    @contextlib.contextmanager
+    def _place(self, count: int) -> Iterator[None]:
+        """A place among those who wait, while the prompt is read; afterwards the answers count themselves."""
+        waiting = self._roster.waiting
+        if waiting + count > self._max_waiting:
+            usual = self._roster.usual_wait_s
+            raise QueueFull(
+                f"{waiting} requests are waiting already; try again later.",
+                retry_after_s=min(max(usual, _SHORTEST_RETRY_S), _LONGEST_RETRY_S),
+            )
+        self._roster.expect(count)
+        try:
+            yield
+        finally:
+            self._roster.expect(-count)
+
+    @contextlib.contextmanager
+    def _hold(self, name: str | None) -> Iterator[Lease]:
+        """Hold a model for something that is soon over and cannot be cancelled."""
+        lease = self._registry.acquire(name, lambda: None)
+        try:
+            yield lease
+        finally:
+            lease.release()
