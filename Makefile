@@ -1,0 +1,84 @@
+# `make serve` and `make test` do all that is needed on a fresh machine: an environment in .venv, the locked
+# dependencies, the C++ extension, the starter model. Stamps in .venv remember what is done.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help serve test check build model lock clean find-python
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+TEST_HOME := $(CURDIR)/build/home
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --progress-bar off
+NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
+FORMATTED := $(filter %.h %.cpp,$(NATIVE))
+# Python 3.11 or newer that can make environments and has the headers that extensions are compiled against.
+FITS := import ensurepip, pathlib, sys, sysconfig, venv; \
+	header = pathlib.Path(sysconfig.get_path("include"), "Python.h"); \
+	sys.exit(sys.version_info < (3, 11) or not header.exists())
+
+help:
+	@echo 'make serve [ARGS="--port 9000 --home DIR"]   serve on 127.0.0.1:8081'
+	@echo 'make test [ARGS="-k name"]                   run the checks and every test'
+	@echo 'make check | build | model | lock | clean    one step of these'
+
+serve: build
+	@exec $(BIN)/fairlead serve $(ARGS)
+
+test: check model
+	@FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q $(ARGS)
+
+check: .venv/dev build
+	@echo "Checking"
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
+
+build: .venv/extension
+
+model: build
+	@$(BIN)/fairlead pull smollm2-135m --home $(TEST_HOME)
+
+lock: .venv/made
+	@$(PIP_INSTALL) --target build/uv --upgrade uv
+	@for name in serve dev; do \
+		extras="--extra build"; [ $$name = serve ] || extras="$$extras --extra dev"; \
+		build/uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-annotate --no-emit-index-url --no-emit-find-links -q $$extras -o requirements/$$name.lock; \
+	done
+
+clean:
+	rm -rf .venv build dist
+
+find-python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		if $$python -c '$(FITS)' 2> /dev/null; then command -v $$python; exit 0; fi; \
+	done; \
+	echo "Fairlead needs Python 3.11 or newer with venv and the C headers, and found none (on Debian:" \
+		"apt-get install python3-venv python3-dev); make PYTHON=/path/to/python names one." >&2; \
+	exit 1
+
+.venv/made:
+	@python=$$($(MAKE) -s find-python); \
+	echo "Making .venv with $$($$python --version)"; \
+	$$python -m venv .venv
+	@touch $@
+
+.venv/serve: requirements/serve.lock .venv/made
+	@echo "Installing what $< lists"
+	@$(PIP_INSTALL) --require-hashes -r $<
+	@touch $@
+
+.venv/dev: requirements/dev.lock .venv/made
+	@echo "Installing what $< lists"
+	@$(PIP_INSTALL) --require-hashes -r $<
+	@touch $@
+
+.venv/extension: $(NATIVE) .venv/serve
+	@command -v $${CXX:-c++} > /dev/null || \
+		{ echo "Fairlead needs a C++ compiler, and found none (on Debian: apt-get install g++)." >&2; exit 1; }
+	@echo "Building the C++ extension"
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(PIP_INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@

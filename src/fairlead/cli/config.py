@@ -1,0 +1,35 @@
+"""`fairlead config`: what the configuration says, and whether it is right."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import typer
+
+from fairlead.cli.options import Config, Home
+from fairlead.cli.terminal import safe
+from fairlead.config import CONFIG_FILE, load_settings
+
+app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+
+_NOT_SHOWN = ("models", "model_defaults")
+
+
+@app.callback()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@app.command()
+def check(home: Home = None, config: Config = None) -> None:
+    """Read the configuration, say what is wrong with it, and show what it comes to."""
+    from fairlead.gguf.catalogue import Catalogue
+
+    settings = load_settings(home, config)
+    models = [entry.name for entry in Catalogue(settings)]
+    path = config or settings.home / CONFIG_FILE
+    typer.echo(safe(f"{path} is right." if path.exists() else f"There is no {path}: these are the defaults."))
+    for item in fields(settings):
+        if item.name not in _NOT_SHOWN:
+            typer.echo(safe(f"  {item.name} = {getattr(settings, item.name)}"))
+    typer.echo(safe(f"  models = {', '.join(models)}"))

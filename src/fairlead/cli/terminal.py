@@ -1,0 +1,84 @@
+"""What the commands write to a terminal: text that cannot steer it, sizes, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import typer
+
+_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_VISIBLE |= {0x7F: "\u2421"} | dict.fromkeys(range(128, 160), "�")
+
+
+def safe(text: str) -> str:
+    """The text with its control characters made visible, so that nothing in it can steer a terminal."""
+    return text.translate(_VISIBLE)
+
+
+def say(text: str) -> None:
+    """A piece of the output, at once: as it is for a program, made safe for a terminal."""
+    sys.stdout.write(safe(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def note(message: str) -> None:
+    """A line for the person, apart from the output proper."""
+    typer.echo(safe(message), err=True)
+
+
+def size(nbytes: float | None) -> str:
+    """Bytes as people say them: 98.4 MB."""
+    if nbytes is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000 or unit == "GB":
+            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    raise AssertionError
+
+
+class Update(Protocol):
+    """Takes a phase, and the bytes done and in all of it."""
+
+    def __call__(self, phase: str, done: int, total: int | None, /) -> None:
+        """Show this from now on."""
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Update]:
+    """A progress bar on stderr, or a line for each phase where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield _lines(what)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(text, *columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(safe(what), total=None)
+        current = ""
+
+        def update(phase: str, done: int, total: int | None) -> None:
+            nonlocal current
+            if phase != current:
+                current = phase
+                bars.reset(task, total=total, description=safe(f"{what}: {phase}"))
+            bars.update(task, completed=done, total=total)
+
+        yield update
+
+
+def _lines(what: str) -> Update:
+    current = ""
+
+    def update(phase: str, _done: int, total: int | None) -> None:
+        nonlocal current
+        if phase != current:
+            current = phase
+            note(f"{what}: {phase}" + (f" ({size(total)})" if total else ""))
+
+    return update

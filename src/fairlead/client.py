@@ -1,0 +1,363 @@
+"""A typed client of a Fairlead server, for the command line, the terminal program and tests.
+
+Speaks the routes of the HTTP contract and turns the server's errors back into those of `fairlead.errors`.
+Knows nothing of engines, files or terminals.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import NamedTuple, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from fairlead.errors import FairleadError, QueueFull
+
+_CONNECT_S = 5.0
+_ANSWER_S = 10.0
+"""For calls that have nothing to wait for; loading and generating take as long as they take."""
+
+
+class Unreachable(FairleadError):
+    """No server answers at the address, or it went away in the middle of an answer."""
+
+    code = "server_unreachable"
+
+
+class Options(TypedDict, total=False):
+    """Fields of a generation, as in the HTTP contract; what is left out is the server's or the model's default."""
+
+    model: str
+    system: str
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    max_tokens: int
+    seed: int
+    stop: list[str]
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logprobs: int
+    user: str
+    timeout_s: float
+    raw: bool
+    on_overflow: str
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the server is; `models` gives each model's state, `reason` is set where it is degraded."""
+
+    status: str
+    version: str = ""
+    uptime_s: float = 0.0
+    active_model: str | None = None
+    models: dict[str, str] = {}
+    reason: str | None = None
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """In bytes; None where it is not known."""
+
+    estimated_bytes: int | None = None
+    used_bytes: int | None = None
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model as the server knows it."""
+
+    name: str
+    state: str
+    active: bool = False
+    architecture: str | None = None
+    parameters: str | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    size_bytes: int | None = None
+    capabilities: list[str] = []
+    memory: Memory = Memory()
+    source: str | None = None
+    error: str | None = None
+
+
+class Models(msgspec.Struct, frozen=True):
+    """All models, and the name of the active one."""
+
+    models: list[ModelInfo]
+    active: str | None = None
+
+
+class LoadProgress(msgspec.Struct, frozen=True):
+    """How far a load is, in bytes; `total` and `eta_ms` are None while nobody knows."""
+
+    phase: str
+    bytes: int = 0
+    total: int | None = None
+    eta_ms: float | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one answer."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Where an answer's time went, in milliseconds."""
+
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    ttft_ms: float | None = None
+    total_ms: float = 0.0
+    tokens_per_second: float | None = None
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What did not fit the context and was left out, where the request allowed it."""
+
+    dropped_messages: int = 0
+    dropped_tokens: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer; of a stream, its end (`text` is then empty)."""
+
+    id: str
+    model: str
+    finish_reason: str
+    text: str = ""
+    usage: Usage = Usage()
+    timing: Timing = Timing()
+    context: Dropped = Dropped()
+
+
+class Text(msgspec.Struct, frozen=True):
+    """The next piece of an answer."""
+
+    text: str
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    param: str | None = None
+    details: dict[str, object] | None = None
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: _ErrorBody
+
+
+class _Active(msgspec.Struct, frozen=True):
+    active: str
+
+
+Result = TypeVar("Result")
+
+
+class FairleadClient:
+    """The server at `url`; an async context manager.
+
+    Every method raises `Unreachable` where no server answers, and the server's own errors as the classes
+    of `fairlead.errors`.
+    """
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(None, connect=_CONNECT_S),
+            trust_env=not _is_loopback(url),  # a proxy is no way to this machine itself
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def health(self) -> Health:
+        """How the server is; a degraded one is no error here."""
+        with _reached(self._http):
+            response = await self._http.get("/health", timeout=_ANSWER_S)
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            _raise_for(response)
+        return _decode(response.content, Health)
+
+    async def models(self) -> Models:
+        """Every model that the server knows."""
+        with _reached(self._http):
+            response = await self._http.get("/models", timeout=_ANSWER_S)
+        _raise_for(response)
+        return _decode(response.content, Models)
+
+    async def load_model(
+        self, name: str, *, context_length: int | None = None
+    ) -> AsyncGenerator[LoadProgress | ModelInfo]:
+        """Load a model, downloaded first where needed: its progress, and last of all the model."""
+        body: dict[str, object] = {"name": name, "stream": True}
+        if context_length is not None:
+            body["context_length"] = context_length
+        async with self._events("/load_model", body) as events:
+            async for event in events:
+                if event.name == "progress":
+                    yield _decode(event.data, LoadProgress)
+                elif event.name == "done":
+                    yield _decode(event.data, ModelInfo)
+
+    async def set_model(self, name: str) -> str:
+        """Make a model the active one, loaded first where it is not; the active model's name."""
+        return (await self._post("/set_model", {"name": name}, _Active)).active
+
+    async def unload_model(self, name: str, *, force: bool = False) -> ModelInfo:
+        """Give a model's memory back; requests running on it finish first, or with `force` are cancelled."""
+        return await self._post("/unload_model", {"name": name, "force": force}, ModelInfo)
+
+    async def infer(self, prompt: str, **options: Unpack[Options]) -> Answer:
+        """The whole answer to one prompt."""
+        return await self._post("/infer", {"prompt": prompt, **options}, Answer)
+
+    async def infer_stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Text | Answer]:
+        """The answer as it is generated: pieces of text, and last of all its end.
+
+        Closing the iterator stops the generation.
+        """
+        async with self._events("/infer_stream", {"prompt": prompt, **options}) as events:
+            async for event in events:
+                if event.name == "token":
+                    yield _decode(event.data, Text)
+                elif event.name == "done":
+                    yield _decode(event.data, Answer)
+
+    async def cancel(self, request_id: str) -> None:
+        """Stop a request, wherever it is; RequestNotFound where nothing runs under this id."""
+        with _reached(self._http):
+            _raise_for(await self._http.post("/cancel", json={"id": request_id}, timeout=_ANSWER_S))
+
+    async def _post(self, path: str, body: dict[str, object], kind: type[Result]) -> Result:
+        with _reached(self._http):
+            response = await self._http.post(path, json=body)
+        _raise_for(response)
+        return _decode(response.content, kind)
+
+    @asynccontextmanager
+    async def _events(self, path: str, body: dict[str, object]) -> AsyncIterator[AsyncIterator[Event]]:
+        """The events of a stream up to `done`; an `error` event is raised, as is an end without either."""
+        with _reached(self._http):
+            async with self._http.stream("POST", path, json=body) as response:
+                if response.is_error:
+                    await response.aread()
+                    _raise_for(response)
+                yield _until_done(response)
+
+
+class Event(NamedTuple):
+    """One server-sent event."""
+
+    name: str
+    data: bytes
+
+
+class EventParser:
+    """Bytes of an event stream in, whole events out (HTML Living Standard, 9.2); lines end in LF or CRLF."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that these bytes complete."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            field, _, value = line.removesuffix(b"\r").partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"event":
+                self._name = value.decode("utf-8", "replace")
+            elif field == b"data":
+                self._data.append(value)
+            elif line in (b"", b"\r"):
+                if self._data:
+                    yield Event(self._name or "message", b"\n".join(self._data))
+                self._name, self._data = "", []
+
+
+async def _until_done(response: httpx.Response) -> AsyncIterator[Event]:
+    parser = EventParser()
+    async for chunk in response.aiter_bytes():
+        for event in parser.feed(chunk):
+            if event.name == "error":
+                raise _error_of(event.data, response.status_code)
+            yield event
+            if event.name == "done":
+                return
+    raise Unreachable("The server closed the connection before the answer ended.")
+
+
+@contextmanager
+def _reached(http: httpx.AsyncClient) -> Iterator[None]:
+    try:
+        yield
+    except httpx.ConnectError:
+        raise Unreachable(f"No server answers at {http.base_url}.") from None
+    except httpx.TransportError as error:
+        raise Unreachable(f"The connection to {http.base_url} broke ({type(error).__name__}: {error}).") from error
+
+
+def _raise_for(response: httpx.Response) -> None:
+    if response.is_error:
+        raise _error_of(response.content, response.status_code)
+
+
+def _error_of(body: bytes, status: int) -> FairleadError:
+    """The error that the server described, as the class of its code."""
+    try:
+        error = msgspec.json.decode(body, type=_Error).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return FairleadError(f"The server answered with status {status} and no reason.")
+    details = error.details or {}
+    if error.code == QueueFull.code:
+        after = details.get("retry_after_s")
+        return QueueFull(error.message, retry_after_s=float(after) if isinstance(after, int | float) else 1.0)
+    kind = _BY_CODE.get(error.code)
+    if kind is None:
+        return FairleadError(error.message, param=error.param, details={**details, "code": error.code})
+    return kind(error.message, param=error.param, details=details)
+
+
+def _decode(data: bytes, kind: type[Result]) -> Result:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FairleadError(f"The server's answer is not one of Fairlead's: {error}") from error
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _kinds(root: type[FairleadError]) -> Iterator[type[FairleadError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _kinds(kind)
+
+
+_BY_CODE = {kind.code: kind for kind in _kinds(FairleadError)}

@@ -1,0 +1,132 @@
+"""`fairlead run`, against a server with a fake model, and with the starter model in one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.conftest import Fairlead
+from tests.served import HELLO, Served, until
+
+RUN = [sys.executable, "-m", "fairlead", "run"]
+
+
+def test_the_answer_is_printed(fairlead: Fairlead, served: Served) -> None:
+    done = fairlead("run", "Hi", "--url", served.url)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, HELLO + "\n", "")
+
+
+def test_as_json_it_is_the_servers_answer(fairlead: Fairlead, served: Served) -> None:
+    answer = json.loads(fairlead("run", "Hi", "--json", "--url", served.url).stdout)
+    assert (answer["text"], answer["finish_reason"], answer["model"]) == (HELLO, "stop", "hello")
+
+
+def test_options_reach_the_server(fairlead: Fairlead, served: Served) -> None:
+    few = ["--max-tokens", "2", "--temperature", "0", "--seed", "7", "--system", "Be brief.", "--json"]
+    answer = json.loads(fairlead("run", "Hi", *few, "--url", served.url).stdout)
+    plain = json.loads(fairlead("run", "Hi", "--json", "--url", served.url).stdout)
+    assert (answer["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 2)
+    assert answer["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"], "the system prompt is read, too"
+    assert fairlead("run", "Hi", "--temperature", "3", "--url", served.url).exit_code == 2
+
+
+def test_a_model_that_is_not_loaded_is_loaded_first(fairlead: Fairlead, served: Served) -> None:
+    done = fairlead("run", "Hi", "--model", "other", "--url", served.url)
+    assert done.stdout == "Another model.\n"
+    done = fairlead("run", "Hi", "--model", "nope", "--url", served.url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "There is no model 'nope'" in done.stderr
+
+
+def test_a_prompt_can_be_piped_in(served: Served, fairlead: Fairlead) -> None:
+    assert fairlead("run", "--url", served.url, stdin="Hi").stdout == HELLO + "\n"
+    assert fairlead("run", "--url", served.url, stdin=" \n").exit_code == 2
+    command = [*RUN, "Say it again.", "--json", "--url", served.url]
+    lengths = [
+        json.loads(subprocess.run(command, input=text, capture_output=True, check=True).stdout)["usage"][
+            "prompt_tokens"
+        ]
+        for text in (b"", b"a longer text in front")
+    ]
+    assert lengths[0] < lengths[1]
+
+
+def test_a_closed_standard_input_is_no_prompt(served: Served) -> None:
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$@" <&-', "-", *RUN, "Hi", "--url", served.url], capture_output=True, check=True
+    )
+    assert done.stdout.decode() == HELLO + "\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_generation(served: Served, number: signal.Signals) -> None:
+    running = subprocess.Popen([*RUN, "Hi", "--model", "slow", "--url", served.url], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stdout.read(4) == "tick"
+    running.send_signal(number)
+    assert running.wait(10) == 128 + number
+    running.stdout.close()
+    with served.http() as http:
+        until(lambda: "fairlead_generations_running 0.0" in http.get("/metrics").text)
+
+
+def test_in_a_terminal_the_answer_cannot_steer_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fairlead.cli import terminal
+
+    terminal.say("\x1b[1m\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    terminal.say("\x1b[1m\n\t\x07\x7f\u0085é")
+    assert capsys.readouterr().out == "\x1b[1m\n␛[1m\n\t␇␡\ufffdé"
+
+
+def test_without_a_server_it_starts_one_and_ends_it(home: Path, starter_model: Path) -> None:
+    (home / "models").mkdir()
+    (home / "models" / starter_model.name).symlink_to(starter_model)
+    done = subprocess.run(
+        [*RUN, "Say hello.", "--max-tokens", "4", "--temperature", "0", "--json"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "smollm2-135m"
+    assert done.stderr.startswith("No server answers at http://127.0.0.1:9. Starting one for this answer.\n")
+    assert not servers_of(home)
+
+
+def test_a_file_is_answered_by_a_server_of_its_own_that_a_signal_ends(home: Path, starter_model: Path) -> None:
+    running = subprocess.Popen(
+        [*RUN, "Write a long story.", "--model", str(starter_model)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert running.stdout is not None
+    assert running.stdout.read(1)
+    assert servers_of(home)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(20) == 130
+    running.stdout.close()
+    assert not servers_of(home)
+
+
+def test_a_server_that_cannot_start_is_said(fairlead: Fairlead, home: Path) -> None:
+    (home / "bad.gguf").write_bytes(b"GGUF")
+    done = fairlead("run", "Hi", "--model", str(home / "bad.gguf"))
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert not servers_of(home)
+
+
+def servers_of(home: Path) -> list[int]:
+    """Processes that serve from this home."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if process.pid != os.getpid() and {"serve", str(home)} <= set(process.info["cmdline"] or [])
+    ]
