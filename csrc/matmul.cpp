@@ -9,6 +9,9 @@
 namespace fairlead {
 namespace {
 
+// From this many rows on, AMX with weights unpacked to bf16 takes less time than VNNI.
+constexpr int kTilesFrom = 9;
+
 const Products& products() {
 #if defined(__x86_64__)
   switch (active_isa()) {
@@ -26,38 +29,119 @@ const Products& products() {
   return products_portable();
 }
 
+// Rows in the form bf16 are split evenly into blocks, so that no block is mostly empty.
+int row_blocks(int rows) { return (rows + kTileRowsMost - 1) / kTileRowsMost; }
+int block_rows(int rows) { return (rows + row_blocks(rows) - 1) / row_blocks(rows); }
+
 // Bytes of one row, which do not depend on the tile it lies in.
 size_t row_bytes(RowForm form, int64_t inputs) {
-  return form == RowForm::f32 ? inputs * sizeof(float) : inputs / kGroup * kRowGroupBytes;
+  switch (form) {
+    case RowForm::f32:
+      return inputs * sizeof(float);
+    case RowForm::q8:
+      return inputs / kGroup * kRowGroupBytes;
+    case RowForm::bf16:
+      return inputs * 2;
+  }
+  return 0;
 }
 
-// Writes what a product found for a tile of rows and one panel: found[rows][16].
-void write(const float* found, int rows, int64_t first_row, int64_t panel, int64_t outputs, const Output& out) {
+// A panel's place in the output, from `row` on.
+Destination destination(const Output& out, int64_t outputs, int64_t panel, int row) {
   const int64_t first = panel * kPanel;
-  const int count = static_cast<int>(std::min<int64_t>(kPanel, outputs - first));
-  float bias[kPanel] = {};
-  if (out.bias != nullptr) std::copy_n(out.bias + first, count, bias);
-  for (int row = 0; row < rows; ++row) {
-    const float* from = found + row * kPanel;
-    float* to = out.y + (first_row + row) * out.stride + first;
-    if (out.accumulate) {
-      for (int i = 0; i < count; ++i) to[i] += from[i] + bias[i];
-    } else {
-      for (int i = 0; i < count; ++i) to[i] = from[i] + bias[i];
-    }
+  return {.y = out.y + row * out.stride + first,
+          .stride = out.stride,
+          .bias = out.bias == nullptr ? nullptr : out.bias + first,
+          .accumulate = out.accumulate,
+          .outputs = static_cast<int>(std::min<int64_t>(kPanel, outputs - first))};
+}
+
+#if defined(__x86_64__)
+
+void pack_tile_rows(const float* x, int64_t stride, int rows, int64_t inputs, int begin, int end, std::byte* packed) {
+  const TileProducts& p = products_amx();
+  const int of_block = block_rows(rows);
+  for (int row = begin; row < end; ++row) {
+    p.pack_row(x + row * stride, inputs, packed + row / of_block * of_block * row_bytes(RowForm::bf16, inputs),
+               of_block, row % of_block);
   }
 }
 
-}  // namespace
+// Rows and inputs are taken in batches and slabs whose activations stay in the second-level cache while all panels
+// pass by. A batch more unpacks the weights once more, a slab more adds to y once more.
+constexpr int kBatchBlocks = 8;
+constexpr int64_t kSlabBytes = 1 << 20;
 
-RowForm row_form(const Weight& weight, int) {
-  return encoding(weight.format()).records == Records::none ? RowForm::f32 : RowForm::q8;
+int64_t slab_groups(int rows, int64_t groups) {
+  constexpr int64_t kMultiple = 2 * kBlockGroups;
+  const int64_t most = std::max<int64_t>(1, kSlabBytes / (int64_t{rows} * kRowBytes));
+  const int64_t slabs = (groups + most - 1) / most;
+  return (groups / slabs + kMultiple - 1) / kMultiple * kMultiple;
 }
 
-size_t row_bytes(RowForm form, int rows, int64_t inputs) { return rows * row_bytes(form, inputs); }
+// Adds one batch of rows.
+void multiply_batch(const Weight& weight, TileTask task, const Output& out, int64_t begin, int64_t end) {
+  const auto product = products_amx().product(weight.format());
+  const int64_t groups = weight.inputs() / kGroup;
+  const int64_t slab = slab_groups(task.rows, groups);
+  Output to = out;
+  for (task.begin = 0; task.begin < groups; task.begin = task.end) {
+    task.end = std::min(groups, task.begin + slab);
+    for (int64_t panel = begin; panel < end; panel += 2) {
+      task.panel_count = static_cast<int>(std::min<int64_t>(2, end - panel));
+      for (int i = 0; i < 2; ++i) {
+        const int64_t of_task = panel + std::min(i, task.panel_count - 1);
+        task.panels[i] = weight.panel(of_task);
+        task.to[i] = destination(to, weight.outputs(), of_task, 0);
+      }
+      product(task);
+    }
+    to.bias = nullptr;
+    to.accumulate = true;
+  }
+}
+
+void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, const Output& out, int64_t begin,
+                    int64_t end, std::byte* scratch) {
+  const int of_block = block_rows(rows), blocks = row_blocks(rows);
+  const int batches = (blocks + kBatchBlocks - 1) / kBatchBlocks;
+  for (int batch = 0; batch < batches; ++batch) {
+    // Whole pairs of blocks, but for the last.
+    const int first = blocks * batch / batches / 2 * 2;
+    const int last = batch + 1 == batches ? blocks : blocks * (batch + 1) / batches / 2 * 2;
+    const int first_row = first * of_block;
+    const TileTask task{.inputs = weight.inputs(),
+                        .rows = std::min(rows, last * of_block) - first_row,
+                        .packed = packed + first_row * row_bytes(RowForm::bf16, weight.inputs()),
+                        .blocks = last - first,
+                        .block_rows = of_block,
+                        .found = reinterpret_cast<float*>(scratch + products_amx().scratch_bytes),
+                        .scratch = scratch};
+    Output to = out;
+    to.y += first_row * out.stride;
+    multiply_batch(weight, task, to, begin, end);
+  }
+}
+
+#endif
+
+}  // namespace
+
+RowForm row_form(const Weight& weight, int rows) {
+  if (encoding(weight.format()).records == Records::none) return RowForm::f32;
+  return rows >= kTilesFrom && active_isa() == Isa::amx ? RowForm::bf16 : RowForm::q8;
+}
+
+size_t row_bytes(RowForm form, int rows, int64_t inputs) {
+  const int padded = form == RowForm::bf16 ? row_blocks(rows) * block_rows(rows) : rows;
+  return padded * row_bytes(form, inputs);
+}
 
 void pack_rows(RowForm form, const float* x, int64_t stride, int rows, int64_t inputs, int begin, int end,
                std::byte* packed) {
+#if defined(__x86_64__)
+  if (form == RowForm::bf16) return pack_tile_rows(x, stride, rows, inputs, begin, end, packed);
+#endif
   const Products& p = products();
   const auto pack = form == RowForm::f32 ? p.pack_floats : p.pack_codes;
   for (int row = begin; row < end; ++row) {
@@ -67,20 +151,30 @@ void pack_rows(RowForm form, const float* x, int64_t stride, int rows, int64_t i
   }
 }
 
-size_t scratch_bytes(const Weight&, int) { return 0; }
+size_t scratch_bytes(const Weight& weight, int rows) {
+#if defined(__x86_64__)
+  if (row_form(weight, rows) == RowForm::bf16) {
+    return products_amx().scratch_bytes + sizeof(float) * row_blocks(rows) * block_rows(rows) * 2 * kPanel;
+  }
+#endif
+  return 0;
+}
 
 void matmul(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out, int64_t begin,
-            int64_t end, std::byte*) {
+            int64_t end, std::byte* scratch) {
+#if defined(__x86_64__)
+  if (form == RowForm::bf16) return multiply_tiles(weight, packed, rows, out, begin, end, scratch);
+#endif
   const Products& p = products();
   const PanelProduct product = p.panel_product(weight.format());
   const size_t tile_bytes = p.tile_rows * row_bytes(form, weight.inputs());
   for (int64_t panel = begin; panel < end; ++panel) {
     for (int tile = 0; tile * p.tile_rows < rows; ++tile) {
       constexpr int kMostRows = 8;
-      alignas(64) float found[kMostRows * kPanel];
+      alignas(64) float values[kMostRows * kPanel];
       const int of_tile = rows_of_tile(rows, p.tile_rows, tile);
-      product(weight.panel(panel), weight.inputs(), packed + tile * tile_bytes, of_tile, found);
-      write(found, of_tile, tile * p.tile_rows, panel, weight.outputs(), out);
+      product(weight.panel(panel), weight.inputs(), packed + tile * tile_bytes, of_tile, values);
+      p.write(values, kPanel, of_tile, destination(out, weight.outputs(), panel, tile * p.tile_rows));
     }
   }
 }

@@ -11,6 +11,18 @@ namespace fairlead {
 // The product of one panel with the tile of rows that `pack_codes` or `pack_floats` made: out[rows][16].
 using PanelProduct = void (*)(const std::byte* panel, int64_t inputs, const std::byte* tile, int rows, float* out);
 
+// Where a part of a product goes: y = found + bias, or y += found + bias, for 16 outputs or fewer.
+struct Destination {
+  float* y;
+  int64_t stride;
+  const float* bias;  // or none
+  bool accumulate;
+  int outputs;
+};
+
+// found[rows][stride]
+using WritePanel = void (*)(const float* found, int64_t stride, int rows, const Destination& to);
+
 struct Products {
   int tile_rows;  // the most rows that a product takes at once
 
@@ -19,11 +31,40 @@ struct Products {
   void (*pack_floats)(const float* x, int64_t inputs, std::byte* tile, int rows, int row);
 
   PanelProduct (*panel_product)(Format format);
+  WritePanel write;
+};
+
+// Rows of a tile register, the most that a block of rows has.
+inline constexpr int kTileRowsMost = 16;
+
+// The product of one or two panels with all rows, over some of the inputs.
+struct TileTask {
+  int64_t inputs;  // of the weight
+  int rows;
+  const std::byte* packed;  // the rows, in `blocks` of `block_rows`
+  int blocks, block_rows;
+  float* found;                // [blocks * block_rows][32]
+  std::byte* scratch;          // of TileProducts::scratch_bytes
+  int64_t begin = 0, end = 0;  // groups of 32 inputs
+  int panel_count = 0;
+  const std::byte* panels[2] = {};
+  Destination to[2] = {};
+};
+
+// Products of many rows with quantised weights in matrix tiles.
+struct TileProducts {
+  // Packs x[inputs] as row `row` of a block.
+  void (*pack_row)(const float* x, int64_t inputs, std::byte* block, int block_rows, int row);
+
+  using Product = void (*)(const TileTask& task);
+  Product (*product)(Format format);
+  size_t scratch_bytes;
 };
 
 const Products& products_portable();
 const Products& products_avx2();
 const Products& products_avx512();
 const Products& products_vnni();
+const TileProducts& products_amx();
 
 }  // namespace fairlead

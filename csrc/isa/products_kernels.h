@@ -185,10 +185,11 @@ FAIRLEAD_INLINE typename S::Floats float_weights(const std::byte* panel, int64_t
 }
 
 // A panel of float weights times R rows. Sums run over 128 inputs before they join the total, which keeps the
-// rounding error of long rows small; each is split so that its additions need not wait for one another.
+// rounding error of long rows small; each is split so that its additions need not wait for one another. A row's sums
+// are added in the same order whatever rows it is computed with.
 template <class S, Format F, int R>
 void float_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
-  constexpr int kSplit = R == 1 ? 4 : R == 2 ? 2 : 1;
+  constexpr int kSplit = 2;
   constexpr int kSpan = 128;
   for (int lane = 0; lane < kPanel; lane += S::kLanes) {
     typename S::Floats total[R];
@@ -322,7 +323,7 @@ FAIRLEAD_INLINE GroupScale scale_of_group(const float* x) {
   return {magnitude / 127.0f, 127.0f / magnitude};
 }
 
-void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
+inline void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
   for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
     const GroupScale s = scale_of_group(x);
     int32_t codes[kGroup];
@@ -347,13 +348,38 @@ void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, in
   }
 }
 
-void pack_float_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
+inline void pack_float_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
   for (int64_t input = 0; input < inputs; ++input) store(tile + (input * rows + row) * 4, x[input]);
+}
+
+// Of a full panel the compiler knows the width, and so takes whole vectors.
+template <int Outputs>
+FAIRLEAD_INLINE void write_rows(const float* found, int64_t stride, int rows, const Destination& to) {
+  const int outputs = Outputs > 0 ? Outputs : to.outputs;
+  float bias[kPanel] = {};
+  for (int i = 0; i < outputs && to.bias != nullptr; ++i) bias[i] = to.bias[i];
+  for (int row = 0; row < rows; ++row) {
+    const float* __restrict from = found + row * stride;
+    float* __restrict y = to.y + row * to.stride;
+    if (to.accumulate) {
+      for (int i = 0; i < outputs; ++i) y[i] += from[i] + bias[i];
+    } else {
+      for (int i = 0; i < outputs; ++i) y[i] = from[i] + bias[i];
+    }
+  }
+}
+
+inline void write_panel(const float* found, int64_t stride, int rows, const Destination& to) {
+  if (to.outputs == kPanel) {
+    write_rows<kPanel>(found, stride, rows, to);
+  } else {
+    write_rows<0>(found, stride, rows, to);
+  }
 }
 
 template <class S>
 const Products& products_of() {
-  static constexpr Products kProducts = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>};
+  static constexpr Products kProducts = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>, write_panel};
   return kProducts;
 }
 

@@ -31,7 +31,7 @@ class FrameError(Exception):
     """A frame that is too long, or is not the message that it should be."""
 
 
-class ServerGone(Exception):  # noqa: N818 - not an error: it is how a worker learns that its work is done
+class ServerGone(Exception):
     """The server has closed its end of the connection, or has died."""
 
 

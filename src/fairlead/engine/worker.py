@@ -45,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runner", default=DEFAULT_RUNNER, help="the function that loads the model")
     options = parser.parse_args(arguments)
 
-    # Ctrl-C goes to every process of the terminal; what becomes of the worker is for the server to say.
+    # Ctrl-C goes to every process of the terminal, a service manager's SIGTERM to every process of the service; what
+    # becomes of the worker is for the server to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
     logging.basicConfig(format=f"%(asctime)s worker[{os.getpid()}] %(levelname)s %(message)s")
     connected = socket.socket(fileno=options.fd)

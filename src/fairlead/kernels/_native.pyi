@@ -101,9 +101,7 @@ class Plan:
     def reserve(self, rows: int, selected: int) -> None:
         """Take the memory that a step of this many rows and selected rows needs."""
 
-    def run(
-        self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32
-    ) -> None:
+    def run(self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32) -> None:
         """One step; the arrays are those of `Step` in csrc/plan.h. ValueError where they contradict each other."""
 
     def rows(self, buffer: int, count: int) -> F32:

@@ -1,0 +1,198 @@
+"""Products of every format in every instruction set, against NumPy in float64.
+
+Three bounds, all relative to Σ|x||w|, the size that rounding errors grow with: float weights and int8 products are
+compared with the same numbers in exact arithmetic, so only fp32 summation differs; bf16 products round both factors;
+and against unquantised activations int8 may be off by half a step of 1/127 of each group's largest magnitude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fairlead.kernels import _native, reference
+from tests.kernels.weights import random_blocks
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+NUMBERS = sorted(reference.FORMATS)
+QUANTISED = [number for number in NUMBERS if reference.FORMATS[number].block > 1]
+SUMMATION = 1e-6
+BF16 = 2.0**-8 + 2.0**-7.5  # x to nearest, w cut after half a place was added
+
+TILES_FROM = 9
+"""From this many rows on, quantised weights are multiplied in bf16 tiles where there are any."""
+
+
+@pytest.fixture(scope="module", params=_native.instruction_sets())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _native.instruction_set()
+    _native.set_instruction_set(request.param)
+    yield request.param
+    _native.set_instruction_set(before)
+
+
+@pytest.fixture(scope="module")
+def pool() -> _native.ThreadPool:
+    return _native.ThreadPool(2)
+
+
+def uses_tiles(isa: str, number: int, rows: int) -> bool:
+    return isa == "amx" and number in QUANTISED and rows >= TILES_FROM
+
+
+def size_of_sums(weight: F32, x: F32) -> F64:
+    return np.abs(x).astype(np.float64) @ np.abs(weight).astype(np.float64).T
+
+
+def check(isa: str, number: int, weight: F32, x: F32, product: F32) -> None:
+    """Holds a product to the bounds above."""
+    sizes = size_of_sums(weight, x) + 1e-30
+    if uses_tiles(isa, number, len(x)):
+        assert (np.abs(product - reference.matmul(weight, x)) / sizes).max() < BF16
+        return
+    seen = reference.quantise_rows(x) if number in QUANTISED else x
+    assert (np.abs(product - reference.matmul(weight, seen)) / sizes).max() < SUMMATION
+    groups = np.abs(x.reshape(len(x), -1, reference.GROUP)) if number in QUANTISED else None
+    if groups is not None:
+        steps = np.repeat(groups.max(axis=-1) / 127, reference.GROUP, axis=-1)
+        bound = 0.5001 * (steps.astype(np.float64) @ np.abs(weight).astype(np.float64).T) + SUMMATION * sizes
+        assert (np.abs(product - reference.matmul(weight, x)) <= bound).all()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_products(number: int, isa: str, pool: _native.ThreadPool, data: st.DataObject) -> None:
+    block = reference.FORMATS[number].block
+    inputs = block * data.draw(st.integers(1, {1: 600, 32: 40, 256: 6}[block]), "blocks")
+    outputs = data.draw(st.integers(1, 70), "outputs")
+    rows = data.draw(st.one_of(st.integers(1, 12), st.integers(13, 70)), "rows")
+    seed = data.draw(st.integers(0, 2**32 - 1), "seed")
+    blocks = random_blocks(number, outputs, inputs, seed=seed)
+    generator = np.random.default_rng(seed)
+    x = generator.standard_normal((rows, inputs)).astype(np.float32)
+    x *= np.exp(generator.uniform(-8, 8, (rows, 1))).astype(np.float32)
+    product = _native.matmul(_native.Weight(number, blocks, outputs, inputs, pool), x, pool)
+    check(isa, number, reference.dequantise(number, blocks, outputs, inputs), x, product)
+
+
+@pytest.mark.parametrize("number", QUANTISED)
+def test_many_rows_and_long_ones(number: int, isa: str, pool: _native.ThreadPool) -> None:
+    """Enough for several batches of rows and several slabs of inputs."""
+    if isa == "portable":
+        pytest.skip("its products know neither batches nor slabs, and would take long")
+    outputs, inputs, rows = 40, 9 * 1024, 300
+    blocks = random_blocks(number, outputs, inputs, seed=5)
+    x = np.random.default_rng(6).standard_normal((rows, inputs)).astype(np.float32)
+    product = _native.matmul(_native.Weight(number, blocks, outputs, inputs, pool), x, pool)
+    check(isa, number, reference.dequantise(number, blocks, outputs, inputs), x, product)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("rows", [1, 7, 33])
+def test_bias_and_accumulation(number: int, rows: int, isa: str, pool: _native.ThreadPool) -> None:
+    outputs, inputs = 37, 512
+    generator = np.random.default_rng(rows)
+    weight = _native.Weight(number, random_blocks(number, outputs, inputs, seed=3), outputs, inputs, pool)
+    x = generator.standard_normal((rows, inputs)).astype(np.float32)
+    bias = generator.standard_normal(outputs).astype(np.float32)
+    y = generator.standard_normal((rows, outputs)).astype(np.float32)
+    kept = y.copy()
+    plain = _native.matmul(weight, x, pool)
+    np.testing.assert_allclose(_native.matmul(weight, x, pool, bias), plain + bias, atol=1e-5)
+    np.testing.assert_allclose(_native.matmul(weight, x, pool, None, y), y + plain, atol=1e-5)
+    np.testing.assert_allclose(_native.matmul(weight, x, pool, bias, y), y + (plain + bias), atol=1e-5)
+    np.testing.assert_array_equal(y, kept)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("rows", [3, 20])
+def test_zeros_give_exact_zeros(number: int, rows: int, isa: str, pool: _native.ThreadPool) -> None:
+    weight = _native.Weight(number, random_blocks(number, 20, 512, seed=4), 20, 512, pool)
+    product = _native.matmul(weight, np.zeros((rows, 512), np.float32), pool)
+    np.testing.assert_array_equal(product, 0)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("size", [1e-42, 1e-37, 1e-30, 1e30])
+@pytest.mark.parametrize("rows", [3, 20])
+def test_extreme_activations(number: int, size: float, rows: int, isa: str, pool: _native.ThreadPool) -> None:
+    outputs, inputs = 20, 512
+    blocks = random_blocks(number, outputs, inputs, seed=8)
+    weight = reference.dequantise(number, blocks, outputs, inputs)
+    x = (np.random.default_rng(9).standard_normal((rows, inputs)) * size).astype(np.float32)
+    product = _native.matmul(_native.Weight(number, blocks, outputs, inputs, pool), x, pool)
+    tiles = uses_tiles(isa, number, rows)
+    seen = reference.quantise_rows(x) if number in QUANTISED and not tiles else x
+    bound = (BF16 if tiles else SUMMATION) * size_of_sums(weight, x)
+    # Subnormal numbers have fewer places, and tiles take them as zeros.
+    assert (np.abs(product - reference.matmul(weight, seen)) <= bound + 1e-35).all()
+
+
+@pytest.mark.parametrize("number", QUANTISED)
+@pytest.mark.parametrize("rows", [2, 20])
+def test_extreme_scales(number: int, rows: int, isa: str, pool: _native.ThreadPool) -> None:
+    outputs, inputs = 20, 512
+    blocks = random_blocks(number, outputs, inputs, seed=10, largest=65504)
+    weight = _native.Weight(number, blocks, outputs, inputs, pool)
+    x = np.random.default_rng(11).standard_normal((rows, inputs)).astype(np.float32)
+    check(isa, number, reference.dequantise(number, blocks, outputs, inputs), x, _native.matmul(weight, x, pool))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("poison", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("rows", [5, 20])
+def test_poisoned_rows_say_so_and_spare_the_others(
+    number: int, poison: float, rows: int, isa: str, pool: _native.ThreadPool
+) -> None:
+    weight = _native.Weight(number, random_blocks(number, 20, 512, seed=12), 20, 512, pool)
+    x = np.random.default_rng(13).standard_normal((rows, 512)).astype(np.float32)
+    clean = _native.matmul(weight, x, pool)
+    x[2, 100] = poison
+    product = _native.matmul(weight, x, pool)
+    others = np.arange(rows) != 2
+    np.testing.assert_array_equal(product[others], clean[others])
+    assert not np.isfinite(product[2]).any()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_row_does_not_depend_on_its_neighbours(number: int, isa: str, pool: _native.ThreadPool) -> None:
+    """Bit for bit, among batches that are multiplied in the same form."""
+    weight = _native.Weight(number, random_blocks(number, 50, 768, seed=14), 50, 768, pool)
+    x = np.random.default_rng(15).standard_normal((40, 768)).astype(np.float32)
+    few = 8 if isa == "amx" and number in QUANTISED else 40
+    alone = np.concatenate([_native.matmul(weight, x[i : i + 1], pool) for i in range(few)])
+    for rows in (2, 5, few):
+        np.testing.assert_array_equal(_native.matmul(weight, x[:rows], pool), alone[:rows])
+    if few < 40:
+        together = _native.matmul(weight, x, pool)
+        np.testing.assert_array_equal(_native.matmul(weight, x[:11], pool), together[:11])
+
+
+def test_threads_do_not_change_a_bit(isa: str) -> None:
+    x = np.random.default_rng(16).standard_normal((20, 512)).astype(np.float32)
+    products = []
+    for threads in (1, 2, 5):
+        pool = _native.ThreadPool(threads)
+        weight = _native.Weight(12, random_blocks(12, 90, 512, seed=17), 90, 512, pool)
+        products.append(_native.matmul(weight, x, pool))
+    np.testing.assert_array_equal(products[1], products[0])
+    np.testing.assert_array_equal(products[2], products[0])
+
+
+def test_refuses_arrays_that_do_not_fit(pool: _native.ThreadPool) -> None:
+    weight = _native.Weight(2, random_blocks(2, 20, 64, seed=18), 20, 64, pool)
+    x = np.zeros((3, 64), np.float32)
+    with pytest.raises(ValueError, match="columns"):
+        _native.matmul(weight, np.zeros((3, 32), np.float32), pool)
+    with pytest.raises(ValueError, match="bias"):
+        _native.matmul(weight, x, pool, np.zeros(19, np.float32))
+    with pytest.raises(ValueError, match="shape of the product"):
+        _native.matmul(weight, x, pool, None, np.zeros((2, 20), np.float32))
