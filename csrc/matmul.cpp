@@ -154,7 +154,8 @@ void pack_rows(RowForm form, const float* x, int64_t stride, int rows, int64_t i
 size_t scratch_bytes(const Weight& weight, int rows) {
 #if defined(__x86_64__)
   if (row_form(weight, rows) == RowForm::bf16) {
-    return products_amx().scratch_bytes + sizeof(float) * row_blocks(rows) * block_rows(rows) * 2 * kPanel;
+    const int blocks = std::min(row_blocks(rows), kBatchBlocks + 1);  // an odd one may join the last batch
+    return products_amx().scratch_bytes + sizeof(float) * blocks * block_rows(rows) * 2 * kPanel;
   }
 #endif
   return 0;

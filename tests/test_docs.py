@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from fairlead import errors
+from fairlead.api.app import create_app
 from fairlead.cli.main import app
 from fairlead.config import STARTER, ModelDefaults, Settings, load_settings
 from fairlead.gguf.catalogue import Catalogue
@@ -68,3 +70,18 @@ def test_the_list_of_models_is_as_the_readme_shows_it(tmp_path: Path, monkeypatc
         file.truncate(starter.size_bytes)
     shown = CliRunner().invoke(app, ["list"]).stdout
     assert f"$ fairlead list\n{shown}```" in README
+
+
+def test_every_error_code_is_told_of() -> None:
+    told = (ROOT / "docs" / "api.md").read_text()
+    for error in [value for value in vars(errors).values() if isinstance(value, type)]:
+        if issubclass(error, errors.FairleadError) and error is not errors.ConfigError:  # which no client sees
+            assert f"`{error.code}`" in told, error
+
+
+def test_every_route_is_told_of() -> None:
+    told = (ROOT / "docs" / "api.md").read_text()
+    routes = create_app(Settings(ROOT, default_model=None)).openapi()["paths"]
+    assert len(routes) > 10
+    for route in routes:
+        assert f"{route}`" in told, route

@@ -82,7 +82,9 @@ class Unpacker {
     const int in_block = static_cast<int>(group - first);
     const std::byte* block = panel_ + group / kBlockGroups * block_bytes(kE, kBlockGroups);
     const std::byte* codes = block + header_bytes(kE, count) + in_block * code_bytes(kE);
+    prefetch<code_bytes(kE)>(codes);
     const Scales<Vectors512, F> scales(block, 0);
+
     if constexpr (kE.nibbles) {
       unpack_nibbles(affine<7, 11, 15>(scales, in_block, 0), codes, tile);
     } else {

@@ -79,7 +79,7 @@ struct Avx2 {
 
 }  // namespace
 
-const Products& products_avx2() { return products_of<Avx2>(); }
+const Products& products_avx2() { return kProductsOf<Avx2>; }
 
 }  // namespace fairlead
 #endif

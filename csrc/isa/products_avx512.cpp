@@ -45,7 +45,7 @@ struct Avx512 : Vectors512 {
 
 }  // namespace
 
-const Products& products_avx512() { return products_of<Avx512>(); }
+const Products& products_avx512() { return kProductsOf<Avx512>; }
 
 }  // namespace fairlead
 #endif

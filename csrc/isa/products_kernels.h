@@ -35,6 +35,16 @@ FAIRLEAD_INLINE void store(void* address, T value) {
   __builtin_memcpy(address, &value, sizeof value);
 }
 
+// Panels follow one another in memory, so what lies this far ahead will be wanted soon, and asking for it early keeps
+// memory busy while the vector units are.
+constexpr int kPrefetchBytes = 2048;
+
+template <int Bytes>
+FAIRLEAD_INLINE void prefetch(const std::byte* at) {
+  FAIRLEAD_UNROLL
+  for (int line = 0; line < Bytes; line += kRowBytes) __builtin_prefetch(at + kPrefetchBytes + line);
+}
+
 // The activations of one group in a tile of R rows, as packed.h lays them out.
 template <int R>
 struct Activations {
@@ -162,6 +172,7 @@ void code_product(const std::byte* panel, int64_t inputs, const std::byte* tile,
       const std::byte* codes = panel + header_bytes(e, count) + slice * S::kLanes * 4;
       const std::byte* x = tile;
       for (int group = 0; group < count; ++group) {
+        if (slice == 0) prefetch<code_bytes(e)>(codes);
         add_group<S, F, R>(scales, group, codes, Activations<R>{x}, total[slice]);
         codes += code_bytes(e);
         x += R * kRowGroupBytes;
@@ -207,7 +218,10 @@ void float_product(const std::byte* panel, int64_t inputs, const std::byte* tile
       for (; input + kSplit <= end; input += kSplit) {
         FAIRLEAD_UNROLL
         for (int part = 0; part < kSplit; ++part) {
-          const auto weights = float_weights<S, F>(panel, (input + part) * kPanel + lane);
+          const int64_t at = (input + part) * kPanel + lane;
+          constexpr int kBytes = F == Format::f32 ? 4 : 2;
+          if (lane == 0 && part * kPanel * kBytes % kRowBytes == 0) prefetch<kRowBytes>(panel + at * kBytes);
+          const auto weights = float_weights<S, F>(panel, at);
           FAIRLEAD_UNROLL
           for (int row = 0; row < R; ++row) {
             const float x = load<float>(tile + ((input + part) * R + row) * 4);
@@ -378,10 +392,7 @@ inline void write_panel(const float* found, int64_t stride, int rows, const Dest
 }
 
 template <class S>
-const Products& products_of() {
-  static constexpr Products kProducts = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>, write_panel};
-  return kProducts;
-}
+constexpr Products kProductsOf = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>, write_panel};
 
 }  // namespace
 }  // namespace fairlead

@@ -95,6 +95,6 @@ struct Portable {
 
 }  // namespace
 
-const Products& products_portable() { return products_of<Portable>(); }
+const Products& products_portable() { return kProductsOf<Portable>; }
 
 }  // namespace fairlead

@@ -25,7 +25,7 @@ struct Vnni : Vectors512 {
 
 }  // namespace
 
-const Products& products_vnni() { return products_of<Vnni>(); }
+const Products& products_vnni() { return kProductsOf<Vnni>; }
 
 }  // namespace fairlead
 #endif

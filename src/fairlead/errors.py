@@ -37,9 +37,7 @@ class FairleadError(Exception):
 
     code: ClassVar[str] = "internal_error"
 
-    def __init__(
-        self, message: str, *, param: str | None = None, details: Mapping[str, object] | None = None
-    ) -> None:
+    def __init__(self, message: str, *, param: str | None = None, details: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param

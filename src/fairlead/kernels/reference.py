@@ -158,8 +158,8 @@ def quantise_rows(x: F32) -> F64:
     inverse = np.where(used, np.float32(127) / np.where(used, largest, 1), 0).astype(np.float32)
     scale = np.where(used, largest / np.float32(127), 0)
     codes = np.rint(groups * inverse)
-    restored: F64 = (codes.astype(np.float64) * scale).reshape(x.shape)
-    return restored
+    seen: F64 = codes.astype(np.float64) * scale
+    return seen.reshape(x.shape)
 
 
 def matmul(weight: F32, x: F32 | F64, bias: F32 | None = None, y: F32 | None = None) -> F64:
