@@ -38,7 +38,7 @@ size_t row_bytes(RowForm form, int64_t inputs) {
   switch (form) {
     case RowForm::f32:
       return inputs * sizeof(float);
-    case RowForm::q8:
+    case RowForm::q16:
       return inputs / kGroup * kRowGroupBytes;
     case RowForm::bf16:
       return inputs * 2;
@@ -129,7 +129,7 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
 
 RowForm row_form(const Weight& weight, int rows) {
   if (encoding(weight.format()).records == Records::none) return RowForm::f32;
-  return rows >= kTilesFrom && active_isa() == Isa::amx ? RowForm::bf16 : RowForm::q8;
+  return rows >= kTilesFrom && active_isa() == Isa::amx ? RowForm::bf16 : RowForm::q16;
 }
 
 size_t row_bytes(RowForm form, int rows, int64_t inputs) {

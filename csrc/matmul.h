@@ -13,7 +13,7 @@ namespace fairlead {
 
 enum class RowForm {
   f32,   // as they are
-  q8,    // int8 with a scale and a sum for every 32 (or 16) inputs
+  q16,   // int16 with a scale and sums for every 32 inputs, its two bytes apart
   bf16,  // tiles of bf16
 };
 

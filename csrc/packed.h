@@ -89,14 +89,17 @@ static constexpr int block_bytes(const Encoding& e, int groups) {
 }
 
 // A tile of activations for quantised weights: the rows that a product takes at once, interleaved by groups of 32
-// inputs so that one pointer reaches them all. For each group:
+// inputs so that one pointer reaches them all. An activation is scale · code with a code of 16 bits, and the code is
+// 256 · its high byte + its low byte, which are multiplied apart: 8 bits alone would cost more accuracy than the
+// weights' own rounding does (docs/accuracy.md), and memory leaves time for both. For each group:
 //
-//   int8   codes[rows][32]
-//   float  scale[rows]            the largest magnitude / 127
+//   int8   high[rows][32]
+//   int8   low[rows][32]
+//   float  scale[rows]            the largest magnitude / (127 · 256)
 //   int32  negated_sum[rows]      of the codes
 //   int32  negated_half_sum[rows] of the first 16 codes
 //   float  scaled_sum[rows]       scale · sum of the codes
-inline constexpr int kRowGroupBytes = kGroup + 16;
+inline constexpr int kRowGroupBytes = 2 * kGroup + 16;
 
 // Rows of a tile; the last tile of a batch has what is left.
 static constexpr int rows_of_tile(int rows, int tile_rows, int tile) {

@@ -23,6 +23,7 @@ struct Vectors512 {
   FAIRLEAD_INLINE static Ints shifted(int32_t value) {
     return _mm512_slli_epi32(_mm512_set1_epi32(value), shift);
   }
+  FAIRLEAD_INLINE static Ints joined(Ints high, Ints low) { return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low); }
   FAIRLEAD_INLINE static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
 
   FAIRLEAD_INLINE static Floats all(float value) { return _mm512_set1_ps(value); }

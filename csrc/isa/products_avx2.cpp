@@ -54,6 +54,7 @@ struct Avx2 {
   FAIRLEAD_INLINE static Ints shifted(int32_t value) {
     return _mm256_slli_epi32(_mm256_set1_epi32(value), shift);
   }
+  FAIRLEAD_INLINE static Ints joined(Ints high, Ints low) { return _mm256_add_epi32(_mm256_slli_epi32(high, 8), low); }
   FAIRLEAD_INLINE static Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
 
   FAIRLEAD_INLINE static Floats all(float value) { return _mm256_set1_ps(value); }

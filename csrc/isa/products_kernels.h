@@ -21,7 +21,9 @@ namespace fairlead {
 namespace {
 
 #define FAIRLEAD_INLINE [[gnu::always_inline]] inline
+#ifndef FAIRLEAD_UNROLL
 #define FAIRLEAD_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 template <typename T>
 FAIRLEAD_INLINE T load(const void* address) {
@@ -50,11 +52,14 @@ template <int R>
 struct Activations {
   const std::byte* group;
 
-  FAIRLEAD_INLINE int32_t quad(int row, int quad) const { return load<int32_t>(group + row * kGroup + quad * 4); }
-  FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * kGroup + row * 4); }
-  FAIRLEAD_INLINE int32_t negated_sum(int row) const { return load<int32_t>(group + R * (kGroup + 4) + row * 4); }
-  FAIRLEAD_INLINE int32_t negated_half_sum(int row) const { return load<int32_t>(group + R * (kGroup + 8) + row * 4); }
-  FAIRLEAD_INLINE float scaled_sum(int row) const { return load<float>(group + R * (kGroup + 12) + row * 4); }
+  FAIRLEAD_INLINE int32_t high(int row, int quad) const { return load<int32_t>(group + row * kGroup + quad * 4); }
+  FAIRLEAD_INLINE int32_t low(int row, int quad) const { return load<int32_t>(group + (R + row) * kGroup + quad * 4); }
+  FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * 2 * kGroup + row * 4); }
+  FAIRLEAD_INLINE int32_t negated_sum(int row) const { return load<int32_t>(group + R * (2 * kGroup + 4) + row * 4); }
+  FAIRLEAD_INLINE int32_t negated_half_sum(int row) const {
+    return load<int32_t>(group + R * (2 * kGroup + 8) + row * 4);
+  }
+  FAIRLEAD_INLINE float scaled_sum(int row) const { return load<float>(group + R * (2 * kGroup + 12) + row * 4); }
 };
 
 // The scales of a block for the lanes that begin with `lane`.
@@ -87,17 +92,29 @@ class Scales {
   typename S::Floats scale_, minimum_;
 };
 
-// Adds the products of quads [First, First + Count) of a group's inputs to `sum`, one for each row.
+// Products of codes with the two bytes of activations, one sum of each for every row. `low` begins with what the code
+// that means zero takes away.
+template <class S, int R>
+struct ByteSums {
+  typename S::Ints high[R], low[R];
+
+  FAIRLEAD_INLINE typename S::Floats joined(int row) const { return S::to_floats(S::joined(high[row], low[row])); }
+};
+
+// Adds the products of quads [First, First + Count) of a group's inputs.
 template <class S, Format F, int R, int First, int Count>
-FAIRLEAD_INLINE void add_quads(const std::byte* codes, Activations<R> x, typename S::Ints (&sum)[R]) {
+FAIRLEAD_INLINE void add_quads(const std::byte* codes, Activations<R> x, ByteSums<S, R>& sums) {
   constexpr Encoding e = encoding(F);
   constexpr int kRoom = S::template span<e.max_code>;
   constexpr int kSpan = kRoom < Count ? kRoom : Count;
   FAIRLEAD_UNROLL
   for (int begin = First; begin < First + Count; begin += kSpan) {
-    typename S::Partial partial[R];
+    typename S::Partial high[R], low[R];
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) partial[row] = S::open(sum[row]);
+    for (int row = 0; row < R; ++row) {
+      high[row] = S::open(sums.high[row]);
+      low[row] = S::open(sums.low[row]);
+    }
     FAIRLEAD_UNROLL
     for (int step = begin; step < begin + kSpan; ++step) {
       // Both nibbles of a row of codes in turn, so that it is loaded once.
@@ -106,10 +123,16 @@ FAIRLEAD_INLINE void add_quads(const std::byte* codes, Activations<R> x, typenam
       if (e.nibbles) bytes = step % 2 == 0 ? S::low_nibbles(bytes) : S::high_nibbles(bytes);
       const auto weights = S::template ready<e.max_code>(bytes);
       FAIRLEAD_UNROLL
-      for (int row = 0; row < R; ++row) partial[row] = S::dot(partial[row], weights, x.quad(row, quad));
+      for (int row = 0; row < R; ++row) {
+        high[row] = S::dot(high[row], weights, x.high(row, quad));
+        low[row] = S::dot(low[row], weights, x.low(row, quad));
+      }
     }
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) sum[row] = S::close(sum[row], partial[row]);
+    for (int row = 0; row < R; ++row) {
+      sums.high[row] = S::close(sums.high[row], high[row]);
+      sums.low[row] = S::close(sums.low[row], low[row]);
+    }
   }
 }
 
@@ -118,32 +141,34 @@ FAIRLEAD_INLINE void add_group(const Scales<S, F>& scales, int group, const std:
                                typename S::Floats (&total)[R]) {
   constexpr Encoding e = encoding(F);
   constexpr int kShift = S::template kSigned<e.max_code> ? 0 : e.zero_shift;
-  typename S::Ints sum[R];
+  ByteSums<S, R> sums;
   if constexpr (e.records == Records::k16) {
-    typename S::Ints second[R];
+    ByteSums<S, R> second;
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      sum[row] = S::template shifted<kShift>(x.negated_half_sum(row));
-      second[row] = S::template shifted<kShift>(x.negated_sum(row) - x.negated_half_sum(row));
+      sums.high[row] = second.high[row] = S::zero();
+      sums.low[row] = S::template shifted<kShift>(x.negated_half_sum(row));
+      second.low[row] = S::template shifted<kShift>(x.negated_sum(row) - x.negated_half_sum(row));
     }
-    add_quads<S, F, R, 0, kQuads / 2>(codes, x, sum);
+    add_quads<S, F, R, 0, kQuads / 2>(codes, x, sums);
     add_quads<S, F, R, kQuads / 2, kQuads / 2>(codes, x, second);
     const auto first_scale = scales.scale(group, 0), second_scale = scales.scale(group, 1);
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      const auto both = S::fma(S::to_floats(second[row]), second_scale, S::mul(S::to_floats(sum[row]), first_scale));
+      const auto both = S::fma(second.joined(row), second_scale, S::mul(sums.joined(row), first_scale));
       total[row] = S::fma(both, S::all(x.scale(row)), total[row]);
     }
   } else {
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      sum[row] = kShift == 0 ? S::zero() : S::template shifted<kShift>(x.negated_sum(row));
+      sums.high[row] = S::zero();
+      sums.low[row] = kShift == 0 ? S::zero() : S::template shifted<kShift>(x.negated_sum(row));
     }
-    add_quads<S, F, R, 0, kQuads>(codes, x, sum);
+    add_quads<S, F, R, 0, kQuads>(codes, x, sums);
     const auto scale = scales.scale(group);
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      total[row] = S::fma(S::to_floats(sum[row]), S::mul(scale, S::all(x.scale(row))), total[row]);
+      total[row] = S::fma(sums.joined(row), S::mul(scale, S::all(x.scale(row))), total[row]);
     }
     if constexpr (e.has_minimum()) {
       const auto minimum = scales.minimum(group);
@@ -314,8 +339,11 @@ PanelProduct product_for(Format format) {
   return nullptr;
 }
 
+// The largest code of an activation: its high byte is at most 127, and so is its low byte then.
+constexpr float kMostCode = 127 * 256;
+
 // A group whose largest magnitude is below this counts as zero: the inverse of its scale would overflow.
-constexpr float kSmallest = 0x1p-119f;
+constexpr float kSmallest = 0x1p-111f;
 
 // Adding this leaves a float's nearest integer (ties to even) in the low bits of the sum.
 constexpr float kRounder = 0x1.8p23f;
@@ -334,27 +362,33 @@ FAIRLEAD_INLINE GroupScale scale_of_group(const float* x) {
   }
   const float magnitude = load<float>(&largest);
   if (magnitude < kSmallest) return {0.0f, 0.0f};
-  return {magnitude / 127.0f, 127.0f / magnitude};
+  return {magnitude / kMostCode, kMostCode / magnitude};
 }
 
 inline void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
   for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
     const GroupScale s = scale_of_group(x);
     int32_t codes[kGroup];
+    int8_t high[kGroup], low[kGroup];
     for (int i = 0; i < kGroup; ++i) {
       float code = x[i] * s.inverse;
-      code = code < 127.0f ? code : 127.0f;  // also where it is not a number
-      code = code > -127.0f ? code : -127.0f;
+      code = code < kMostCode ? code : kMostCode;  // also where it is not a number
+      code = code > -kMostCode ? code : -kMostCode;
       const float rounded = code + kRounder;
-      codes[i] = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
+      const int32_t whole = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
+      const int32_t upper = (whole + 128) >> 8;
+      int32_t lower = whole - upper * 256;
+      lower = lower < -127 ? -127 : lower;  // -128 has no negative, which AVX2's product takes
+      codes[i] = upper * 256 + lower;
+      high[i] = static_cast<int8_t>(upper);
+      low[i] = static_cast<int8_t>(lower);
     }
     int32_t first = 0, second = 0;
     for (int i = 0; i < kGroup / 2; ++i) first += codes[i];
     for (int i = kGroup / 2; i < kGroup; ++i) second += codes[i];
-    int8_t bytes[kGroup];
-    for (int i = 0; i < kGroup; ++i) bytes[i] = static_cast<int8_t>(codes[i]);
-    __builtin_memcpy(tile + row * kGroup, bytes, kGroup);
-    std::byte* of_rows = tile + rows * kGroup + row * 4;
+    __builtin_memcpy(tile + row * kGroup, high, kGroup);
+    __builtin_memcpy(tile + (rows + row) * kGroup, low, kGroup);
+    std::byte* of_rows = tile + rows * 2 * kGroup + row * 4;
     store(of_rows, s.scale);
     store(of_rows + rows * 4, -(first + second));
     store(of_rows + rows * 8, -first);

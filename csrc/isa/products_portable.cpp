@@ -1,4 +1,5 @@
 // Products in plain C++: for processors that no other file knows, and to check the others against.
+#define FAIRLEAD_UNROLL  // its vectors are loops already: unrolled as well, they take the compiler minutes
 #include "half.h"
 #include "isa/products_kernels.h"
 
@@ -57,6 +58,9 @@ struct Portable {
   template <int shift>
   FAIRLEAD_INLINE static Ints shifted(int32_t value) {
     return each<Ints>([=](int) { return value * (1 << shift); });
+  }
+  FAIRLEAD_INLINE static Ints joined(const Ints& high, const Ints& low) {
+    return each<Ints>([&](int i) { return high.v[i] * 256 + low.v[i]; });
   }
   FAIRLEAD_INLINE static Floats to_floats(const Ints& a) {
     return each<Floats>([&](int i) { return static_cast<float>(a.v[i]); });
