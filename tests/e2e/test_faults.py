@@ -13,8 +13,7 @@ import httpx
 
 from tests.e2e.conftest import STARTER, Server, alive, stop, until
 
-LONG = {"prompt": "What is the capital of France?", "max_tokens": 4000, "temperature": 0}
-"""The starter model sings of the Marseillaise and does not stop."""
+LONG = {"prompt": "Tell me a story.", "max_tokens": 4000, "min_tokens": 4000, "temperature": 0}
 
 
 def metric(server: Server, name: str) -> float:
@@ -76,7 +75,7 @@ def test_workers_do_not_outlive_a_killed_server(own_server: Server) -> None:
 
 def test_sigterm_lets_answers_finish(own_server: Server) -> None:
     workers = own_server.workers()
-    body = {**LONG, "max_tokens": 60}
+    body = {**LONG, "max_tokens": 60, "min_tokens": 60}
     with own_server.http() as http, http.stream("POST", "/infer_stream", json=body) as answer:
         lines = answer.iter_lines()
         next(lines)

@@ -2,8 +2,8 @@
 
 Three bounds, all relative to Σ|x||w|, the size that rounding errors grow with: float weights and integer products are
 compared with the same numbers in exact arithmetic, so only fp32 summation differs; bf16 products round both factors;
-and against unquantised activations an integer product may be off by a step and a half of 1/32512 of each group's largest
-magnitude.
+and against unquantised activations an integer product may be off by a step and a half of 1/32512 of each group's
+largest magnitude.
 """
 
 from __future__ import annotations

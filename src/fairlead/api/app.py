@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import errors, native, openai
+from fairlead.api import errors, native, openai, reference
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door
 from fairlead.api.services import Services
@@ -68,11 +68,12 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         version=fairlead.__version__,
         lifespan=lifespan,
         middleware=middleware,
-        docs_url=None,  # FastAPI's pages fetch their scripts from other hosts
+        docs_url=None,  # FastAPI's own pages fetch their scripts from other hosts
         redoc_url=None,
     )
     app.state.services = services
     errors.install(app)
     app.include_router(native.router)
     app.include_router(openai.router)
+    reference.install(app)
     return app

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request
@@ -26,6 +27,7 @@ from fairlead.api.schemas import (
 from fairlead.api.security import JsonRoute, is_loopback
 from fairlead.api.services import RequestId, Served
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
+from fairlead.errors import ModelNotFound
 from fairlead.service.answer import Answer
 from fairlead.service.model import ModelStatus, Progress
 from fairlead.service.registry import Registry
@@ -76,7 +78,8 @@ async def models(services: Served) -> JSONResponse:
 async def load_model(body: LoadBody, request: Request, services: Served) -> Response:
     """Load a model, downloading it first where needed; with `stream`, tell of the progress on the way."""
     registry = services.registry
-    registry.check_name(body.name)
+    with called_name():
+        registry.check_name(body.name)
     if body.stream:
         events = Events()
         return EventStream(
@@ -89,14 +92,26 @@ async def load_model(body: LoadBody, request: Request, services: Served) -> Resp
 @router.post("/set_model", tags=["models"])
 async def set_model(body: ModelBody, request: Request, services: Served) -> JSONResponse:
     """Make a model the active one; loads it first. What runs finishes on the model it started on."""
-    await while_connected(request, services.registry.set_active(body.name))
+    with called_name():
+        await while_connected(request, services.registry.set_active(body.name))
     return JSONResponse({"active": services.registry.active})
 
 
 @router.post("/unload_model", tags=["models"])
 async def unload_model(body: UnloadBody, services: Served) -> JSONResponse:
     """Unload a model and give its memory back; what runs finishes first, or is cancelled with `force`."""
-    return JSONResponse(_model(await services.registry.unload(body.name, force=body.force)))
+    with called_name():
+        return JSONResponse(_model(await services.registry.unload(body.name, force=body.force)))
+
+
+@contextlib.contextmanager
+def called_name() -> Iterator[None]:
+    """Where the field that names a model is `name`, an unknown one is a mistake in that field."""
+    try:
+        yield
+    except ModelNotFound as error:
+        error.param = "name"
+        raise
 
 
 async def _load_events(registry: Registry, body: LoadBody, events: Events) -> AsyncGenerator[bytes, None]:
