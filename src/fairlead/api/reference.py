@@ -70,7 +70,7 @@ def _kind(field: Schema) -> str:
     if "enum" in field or "const" in field:
         return " or ".join(f'"{value}"' for value in field.get("enum", [field.get("const")]))
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-    bounds = " ".join(f"{word} {field[limit]}" for limit, word in limits.items() if limit in field)
+    bounds = " ".join(f"{word} {field[limit]:.15g}" for limit, word in limits.items() if limit in field)
     kind = str(field.get("type", "any"))
     if kind == "array":
         kind = f"array of {_kind(field.get('items', {}))}"
