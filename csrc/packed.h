@@ -90,8 +90,8 @@ static constexpr int block_bytes(const Encoding& e, int groups) {
 
 // A tile of activations for quantised weights: the rows that a product takes at once, interleaved by groups of 32
 // inputs so that one pointer reaches them all. An activation is scale · code with a code of 16 bits, and the code is
-// 256 · its high byte + its low byte, which are multiplied apart: 8 bits alone would cost more accuracy than the
-// weights' own rounding does (docs/accuracy.md), and memory leaves time for both. For each group:
+// 256 · its high byte + its low byte, which are multiplied apart: with 8 bits alone, rounding them would be all of the
+// error there is (docs/accuracy.md), and memory leaves time for both. For each group:
 //
 //   int8   high[rows][32]
 //   int8   low[rows][32]

@@ -38,7 +38,7 @@ class Worker {
 
 class ThreadPool {
  public:
-  // The caller of `run` is one of the `threads`; throws std::invalid_argument below 1.
+  // The caller of `run` is one of the `threads`, and so makes the pool; throws std::invalid_argument below 1.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -8,10 +8,9 @@ as it is, ours must be nearly exact, and all that parts the two must be the peer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +35,14 @@ from fairlead.kernels import (
 from fairlead.kernels.native_runner import NativeRunner
 
 U8 = NDArray[np.uint8]
-Exact = Callable[[tuple[int, ...]], F64]
 
-POSITIONS = 128
+POSITIONS = 96
 LIKELIEST = 100
 """Tokens that the peer names at each position. All others count as one outcome of the divergence."""
 LENGTH = 32
 """Tokens of a continuation."""
 TILES = "amx"
-"""The instruction set that rounds activations to bf16 where a step has many rows, as prefill and the ten continuations."""
+"""The instruction set that rounds activations to bf16 where a step has more than eight rows."""
 INSTRUCTION_SETS = [name for name in instruction_sets() if name != TILES][-1:] + [TILES] * (TILES in instruction_sets())
 """The best without tiles, and tiles where there are any. The kernels' own tests take all."""
 PEER_GAP_ERROR = 0.7
@@ -119,15 +117,10 @@ def prompts(tokenizer: Tokenizer) -> list[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def exact(starter_model: Path) -> Exact:
-    """Log-probabilities of the file as it is in double precision, [tokens, vocabulary]."""
-
-    @cache
-    def log_probabilities_after(tokens: tuple[int, ...]) -> F64:
-        with GGUFFile.open(starter_model) as file:
-            return log_softmax(reference_plan.logits(file, tokens))
-
-    return log_probabilities_after
+def exact(starter_model: Path, text: list[int]) -> F64:
+    """The text's log-probabilities in double precision, [positions, vocabulary]."""
+    with GGUFFile.open(starter_model) as file:
+        return log_softmax(reference_plan.logits(file, text))
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +158,10 @@ def unrounded(starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         yield Pair(ours, theirs)
 
 
-def test_log_probabilities_on_unrounded_weights(unrounded: Pair, text: list[int]) -> None:
+def test_log_probabilities_on_unrounded_weights(unrounded: Pair, text: list[int], exact: F64) -> None:
     ours = log_probabilities(unrounded.ours, text, rows=POSITIONS)
     theirs = unrounded.theirs.likeliest(text, LIKELIEST)
+    assert _mean_divergence([Top.of(row, LIKELIEST) for row in ours], exact) < 1e-6
     assert _mean_divergence(theirs, ours) < 1e-5
     furthest = [np.abs(top.logprobs[:5] - row[top.ids[:5]]).max() for top, row in zip(theirs, ours, strict=True)]
     assert max(furthest) < 0.05
@@ -181,28 +175,28 @@ def test_greedy_continuations_on_unrounded_weights(unrounded: Pair, prompts: lis
 
 @pytest.mark.parametrize("rows", [POSITIONS, 1])  # prefill and decoding
 def test_log_probabilities_of_the_file_as_it_is(
-    ours_as_it_is: NativeRunner, answers: Answers, text: list[int], exact: Exact, rows: int
+    ours_as_it_is: NativeRunner, answers: Answers, text: list[int], exact: F64, rows: int
 ) -> None:
     ours = log_probabilities(ours_as_it_is, text, rows)
-    known = exact(tuple(text))
-    our_error = _mean_divergence([Top.of(row, LIKELIEST) for row in ours], known)
-    their_error = _mean_divergence(answers.likeliest, known)
+    our_error = _mean_divergence([Top.of(row, LIKELIEST) for row in ours], exact)
+    their_error = _mean_divergence(answers.likeliest, exact)
     assert our_error < (5e-4 if _through_tiles(rows) else 1e-5)
     assert our_error < their_error / 4
     assert _mean_divergence(answers.likeliest, ours) < 1.2 * their_error
 
 
 def test_where_greedy_continuations_of_the_file_as_it_is_part(
-    ours_as_it_is: NativeRunner, peer_as_it_is: Peer, answers: Answers, prompts: list[list[int]], exact: Exact
+    ours_as_it_is: NativeRunner, peer_as_it_is: Peer, answers: Answers, unrounded: Pair, prompts: list[list[int]]
 ) -> None:
     ours = _continuations(ours_as_it_is, prompts)
-    our_error = 0.15 if _through_tiles(len(prompts)) else 0.01
+    # Nats between two tokens: five standard deviations of what tiles do, seven of a divergence of 1e-5.
+    our_error = 0.15 if _through_tiles(len(prompts)) else 0.05
     for prompt, our, their in zip(prompts, ours, answers.continuations, strict=True):
         parted = next((n for n, (a, b) in enumerate(zip(our, their, strict=True)) if a != b), None)
         if parted is None:
             continue
         common = [*prompt, *our[:parted]]
-        known = exact(tuple(common))[-1]
+        known = log_probabilities(unrounded.ours, common, len(common))[-1]  # exact to 1e-6, by the first test here
         (top,) = peer_as_it_is.likeliest(common, LIKELIEST, start=len(common) - 1)
         (at_our_token,) = top.logprobs[top.ids == our[parted]]
         we_are_right_by = known[our[parted]] - known[their[parted]]
