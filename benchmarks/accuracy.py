@@ -110,7 +110,7 @@ class Peer:
         """The `count` tokens that greedy decoding puts after each prompt; fewer where the model ends."""
 
         def continuation(prompt: Sequence[int]) -> list[int]:
-            answer = self._complete(prompt, n_predict=count, return_tokens=True)
+            answer = self.complete(prompt, n_predict=count, return_tokens=True)
             tokens = answer["tokens"]
             assert isinstance(tokens, list)
             return tokens
@@ -119,12 +119,13 @@ class Peer:
             return list(callers.map(continuation, prompts))
 
     def _after(self, prompt: Sequence[int], count: int) -> Top:
-        answer = self._complete(prompt, n_predict=1, n_probs=count, id_slot=0)
+        answer = self.complete(prompt, n_predict=1, n_probs=count, id_slot=0)
         (position,) = _objects(answer["completion_probabilities"])
         found = _objects(position["top_logprobs"])
         return Top(np.array([entry["id"] for entry in found]), np.array([entry["logprob"] for entry in found]))
 
-    def _complete(self, prompt: Sequence[int], **options: int | bool) -> dict[str, object]:
+    def complete(self, prompt: Sequence[int], **options: int | bool) -> dict[str, object]:
+        """Its answer to a prompt of token ids, greedily, under llama.cpp's own options."""
         body = {"prompt": list(prompt), "temperature": 0.0, "cache_prompt": True, **options}
         answer = self._client.post("/completion", json=body)
         answer.raise_for_status()

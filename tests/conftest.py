@@ -7,6 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.kernels import instruction_sets
+
+ALL_SETS = ("portable", "avx2", "avx512", "vnni", "amx")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which instruction sets the kernels were tested in, and which this processor lacks."""
+    there = instruction_sets()
+    lacking = [name for name in ALL_SETS if name not in there]
+    told = f"instruction sets here: {', '.join(there)}; this processor lacks: {', '.join(lacking) or 'none'}"
+    terminalreporter.write_line(told)
+
 
 @pytest.fixture(scope="session")
 def starter_model() -> Path:
