@@ -71,14 +71,14 @@ def test_the_configuration_adds_and_overrides(tmp_path: Path) -> None:
         file = "phi-2.Q8_0.gguf"
         sources = [{ hub = "TheBloke/phi-2-GGUF", file = "phi-2.Q8_0.gguf" }]
         [models.smollm2-135m.defaults]
-        temperature = 0.2
+        temperature = 0.9
         """
     )
     catalogue = Catalogue(load_settings(tmp_path))
     assert catalogue.find("mine").file == "mine.gguf"
     assert catalogue.find("phi-2").file == "phi-2.Q8_0.gguf"
     starter = catalogue.find(STARTER)
-    assert starter.defaults == ModelDefaults(temperature=0.2)
+    assert starter.defaults == ModelDefaults(temperature=0.9, top_p=0.9, max_tokens=1024)  # over the built-in ones
     assert starter.file == "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
