@@ -9,33 +9,16 @@
 //   Codes<max>         codes of 4 inputs for each lane, made ready for products by ready<max>(); kSigned<max> where
 //                      ready() takes 128 from codes of 8 bits because the instruction set multiplies these signed
 //   Partial, span<max> an accumulator that has room for the products of this many rows of codes
+//   joined(high, low)  256 · high + low, the sums of an activation's two bytes as one
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "isa/products.h"
-#include "packed.h"
+#include "isa/products_rows.h"
 
 namespace fairlead {
 namespace {
-
-#define FAIRLEAD_INLINE [[gnu::always_inline]] inline
-#ifndef FAIRLEAD_UNROLL
-#define FAIRLEAD_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-template <typename T>
-FAIRLEAD_INLINE T load(const void* address) {
-  T value;
-  __builtin_memcpy(&value, address, sizeof value);
-  return value;
-}
-
-template <typename T>
-FAIRLEAD_INLINE void store(void* address, T value) {
-  __builtin_memcpy(address, &value, sizeof value);
-}
 
 // Panels follow one another in memory, so what lies this far ahead will be wanted soon, and asking for it early keeps
 // memory busy while the vector units are.
@@ -337,92 +320,6 @@ PanelProduct product_for(Format format) {
       return panel_product<S, Format::q6_k>;
   }
   return nullptr;
-}
-
-// The largest code of an activation: its high byte is at most 127, and so is its low byte then.
-constexpr float kMostCode = 127 * 256;
-
-// A group whose largest magnitude is below this counts as zero: the inverse of its scale would overflow.
-constexpr float kSmallest = 0x1p-111f;
-
-// Adding this leaves a float's nearest integer (ties to even) in the low bits of the sum.
-constexpr float kRounder = 0x1.8p23f;
-
-struct GroupScale {
-  float scale, inverse;
-};
-
-// Magnitudes order like their bits, infinity and NaN above all: a row that holds one gets a scale that is not finite,
-// and so do all products with it.
-FAIRLEAD_INLINE GroupScale scale_of_group(const float* x) {
-  uint32_t largest = 0;
-  for (int i = 0; i < kGroup; ++i) {
-    const uint32_t magnitude = load<uint32_t>(x + i) & 0x7fffffff;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  const float magnitude = load<float>(&largest);
-  if (magnitude < kSmallest) return {0.0f, 0.0f};
-  return {magnitude / kMostCode, kMostCode / magnitude};
-}
-
-inline void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
-  for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
-    const GroupScale s = scale_of_group(x);
-    int32_t codes[kGroup];
-    int8_t high[kGroup], low[kGroup];
-    for (int i = 0; i < kGroup; ++i) {
-      float code = x[i] * s.inverse;
-      code = code < kMostCode ? code : kMostCode;  // also where it is not a number
-      code = code > -kMostCode ? code : -kMostCode;
-      const float rounded = code + kRounder;
-      const int32_t whole = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
-      const int32_t upper = (whole + 128) >> 8;
-      int32_t lower = whole - upper * 256;
-      lower = lower < -127 ? -127 : lower;  // -128 has no negative, which AVX2's product takes
-      codes[i] = upper * 256 + lower;
-      high[i] = static_cast<int8_t>(upper);
-      low[i] = static_cast<int8_t>(lower);
-    }
-    int32_t first = 0, second = 0;
-    for (int i = 0; i < kGroup / 2; ++i) first += codes[i];
-    for (int i = kGroup / 2; i < kGroup; ++i) second += codes[i];
-    __builtin_memcpy(tile + row * kGroup, high, kGroup);
-    __builtin_memcpy(tile + (rows + row) * kGroup, low, kGroup);
-    std::byte* of_rows = tile + rows * 2 * kGroup + row * 4;
-    store(of_rows, s.scale);
-    store(of_rows + rows * 4, -(first + second));
-    store(of_rows + rows * 8, -first);
-    store(of_rows + rows * 12, s.scale * static_cast<float>(first + second));
-  }
-}
-
-inline void pack_float_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
-  for (int64_t input = 0; input < inputs; ++input) store(tile + (input * rows + row) * 4, x[input]);
-}
-
-// Of a full panel the compiler knows the width, and so takes whole vectors.
-template <int Outputs>
-FAIRLEAD_INLINE void write_rows(const float* found, int64_t stride, int rows, const Destination& to) {
-  const int outputs = Outputs > 0 ? Outputs : to.outputs;
-  float bias[kPanel] = {};
-  for (int i = 0; i < outputs && to.bias != nullptr; ++i) bias[i] = to.bias[i];
-  for (int row = 0; row < rows; ++row) {
-    const float* __restrict from = found + row * stride;
-    float* __restrict y = to.y + row * to.stride;
-    if (to.accumulate) {
-      for (int i = 0; i < outputs; ++i) y[i] += from[i] + bias[i];
-    } else {
-      for (int i = 0; i < outputs; ++i) y[i] = from[i] + bias[i];
-    }
-  }
-}
-
-inline void write_panel(const float* found, int64_t stride, int rows, const Destination& to) {
-  if (to.outputs == kPanel) {
-    write_rows<kPanel>(found, stride, rows, to);
-  } else {
-    write_rows<0>(found, stride, rows, to);
-  }
 }
 
 template <class S>
