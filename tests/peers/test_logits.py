@@ -36,7 +36,7 @@ from fairlead.kernels.native_runner import NativeRunner
 
 U8 = NDArray[np.uint8]
 
-POSITIONS = 96
+POSITIONS = 200
 LIKELIEST = 100
 """Tokens that the peer names at each position. All others count as one outcome of the divergence."""
 LENGTH = 32
