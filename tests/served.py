@@ -115,9 +115,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings, model: str | None = "hello", **registry: float) -> Iterator[Served]:
+def serving(settings: Settings, model: str | None = "hello") -> Iterator[Served]:
     """A server in a thread of its own, with `model` loaded."""
-    app = create_app(settings, model, Registry(settings, start_fake, **registry))
+    app = create_app(settings, model, Registry(settings, start_fake))
     listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(
         app, http=BoundedProtocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2

@@ -19,9 +19,9 @@ ALLOWED = {
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
     "service": {
-        "errors", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
+        "errors", "checks", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
     },
-    "api": {"errors", "config", "service"},
+    "api": {"errors", "checks", "config", "service"},
     "config": {"errors", "checks"},
     "client": {"errors"},
     "cli": {"errors", "config", "client", "gguf", "kernels", "api"},

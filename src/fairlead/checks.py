@@ -15,6 +15,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}", re.ASCII)
+_UNIT_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PINNED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 
 
@@ -62,6 +63,26 @@ def number(low: float, high: float, *, above_low: bool = False) -> Callable[[obj
         return float(value)
 
     return check
+
+
+def boolean(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {value!r}")
+    return value
+
+
+def duration(value: object) -> float:
+    """Seconds, from a number of them or a text like "90s", "5m" or "1h30m"; -1 and "forever" are for ever."""
+    if isinstance(value, str):
+        seconds = _spelt_duration(value.strip().lower())
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        seconds = None
+    else:
+        seconds = math.inf if value == -1 else float(value)
+    if seconds is None or math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"must be a duration: seconds, or such as '5m' or '1h30m', or -1 for ever, not {value!r}")
+    return seconds
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
@@ -167,6 +188,16 @@ def line_of(document: str, key: tuple[str, ...]) -> int | None:
         if found == key[: len(found)] and (best is None or len(found) > best[0]):
             best = (len(found), number_of_line)
     return best[1] if best else None
+
+
+def _spelt_duration(text: str) -> float | None:
+    if text in ("-1", "forever"):
+        return math.inf
+    if re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text, re.ASCII):
+        return float(text)
+    if not re.fullmatch(r"(\d{1,9}[dhms])+", text, re.ASCII):
+        return None
+    return float(sum(int(count) * _UNIT_S[unit] for count, unit in re.findall(r"(\d+)([dhms])", text)))
 
 
 def _key_path(written: str) -> tuple[str, ...] | None:

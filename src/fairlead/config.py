@@ -7,6 +7,7 @@ of what the settings are used for, opens nothing but the configuration file and 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -66,6 +67,12 @@ class ModelDefaults:
     """What a request to this model uses for a field that it does not give; None leaves the server's own."""
 
     context_length: int | None = None
+    parallel: int | None = None
+    """Requests that the KV cache has room for at their longest; None leaves its size to the server."""
+    keep_alive: float | None = None
+    """Seconds without a request after which it is unloaded; infinite for never."""
+    pin: bool | None = None
+    """Whether it is never unloaded to make room."""
     system: str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -122,6 +129,16 @@ class Settings:
     """The longest prompt and answer together, in tokens; None is the model's own."""
     max_batch_tokens: int = 512
     """Most tokens that one step of the engine computes."""
+    watchdog_s: float = 20.0
+    """A worker that has work and shows no sign of progress for so long is replaced."""
+    load_on_demand: bool = True
+    """Whether a request for a model that is on this machine and not loaded has it loaded."""
+    keep_alive: float = math.inf
+    """Seconds without a request after which a model is unloaded, where it has no setting of its own."""
+    longest_wait_s: float = 15.0
+    """Requests that wait for so long have models that stand in their way finish what runs and leave."""
+    shortest_stay_s: float = 2.0
+    """A model that was loaded stays for so long before another may take its memory."""
     models: tuple[ModelEntry, ...] = ()
     """The models of `fairlead.toml`; the built-in ones are the catalogue's."""
     model_defaults: Mapping[str, ModelDefaults] = field(default_factory=dict)
@@ -150,6 +167,13 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "kv_tokens": checks.integer(1, 2**40),
         "context_length": checks.integer(1, 2**31),
         "max_batch_tokens": checks.integer(1, 65_536),
+        "watchdog_s": checks.number(1, 86_400),
+    },
+    "loading": {
+        "load_on_demand": checks.boolean,
+        "keep_alive": checks.duration,
+        "longest_wait_s": checks.number(0, 86_400),
+        "shortest_stay_s": checks.number(0, 86_400),
     },
 }
 
@@ -166,6 +190,9 @@ _MODEL: Mapping[str, Check] = {
 
 _DEFAULTS: Mapping[str, Check] = {
     "context_length": checks.integer(1, 2**31),
+    "parallel": checks.integer(1, 4096),
+    "keep_alive": checks.duration,
+    "pin": checks.boolean,
     "system": checks.text,
     "temperature": checks.number(0, 2),
     "top_p": checks.number(0, 1, above_low=True),

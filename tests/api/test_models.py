@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,13 +118,15 @@ def test_loads_that_fail(http: httpx.Client, tmp_path: Path, name: str, status: 
 
 
 def test_what_does_not_fit_is_refused_with_both_figures(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fairlead.service.memory.available_bytes", lambda: 50 << 20)
+    monkeypatch.setattr("fairlead.service.capacity.available_bytes", lambda: 50 << 20)
+    http.post("/load_model", json={"name": "hello", "pin": True})
     response = http.post("/set_model", json={"name": "other"})
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (507, "insufficient_memory")
     assert error["details"]["available_bytes"] <= 50 << 20
     assert error["details"]["required_bytes"] > error["details"]["available_bytes"]
     assert error["details"]["largest_context_that_fits"] == 0
+    assert error["details"]["pinned"] == ["hello"]
     assert http.post("/infer", json={"prompt": "Hi"}).json()["model"] == "hello"
 
 
@@ -138,17 +141,10 @@ def test_unloading_waits_for_running_answers(http: httpx.Client, own: Served) ->
             unload = threading.Thread(target=lambda: answers.append(other.post("/unload_model", json={"name": "slow"})))
             unload.start()
             until(lambda: state(third, "slow") == "unloading")
-            assert other_refused(own)
             done = list(coming)[-1]
             unload.join(10)
     assert (done.name, done.data["finish_reason"]) == ("done", "length")
     assert answers[0].json()["state"] == "downloaded"
-
-
-def other_refused(served: Served) -> bool:
-    """Whether a model that is being unloaded takes nothing new."""
-    with served.http() as client:
-        return client.post("/infer", json={"prompt": "Hi", "model": "slow"}).status_code == 503
 
 
 def test_unloading_by_force_cancels_them(http: httpx.Client, own: Served) -> None:
@@ -176,19 +172,32 @@ def test_unloading_ends_a_load(http: httpx.Client, own: Served) -> None:
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (409, "conflict")
 
 
-def test_a_worker_that_dies_fails_its_model_alone(http: httpx.Client, own: Served) -> None:
+def test_a_worker_that_dies_fails_its_own_requests_and_is_brought_back(http: httpx.Client, own: Served) -> None:
     http.post("/set_model", json={"name": "mortal"})
     whole = http.post("/infer", json={"prompt": "#", "raw": True})
     assert (whole.status_code, whole.json()["error"]["code"]) == (503, "engine_failed")
-    until(lambda: state(http, "mortal") == "failed")
     health = http.get("/health")
     assert health.status_code == 503
     assert health.json()["status"] == "degraded"
-    assert "mortal" in health.json()["reason"]
+    assert "mortal was ended by SIGKILL" in health.json()["reason"]
     assert http.post("/infer", json={"prompt": "Hi", "model": "hello"}).json()["text"] == HELLO
-    assert http.post("/infer", json={"prompt": "Hi"}).status_code == 503
+    assert http.post("/infer", json={"prompt": "Hi"}).json()["text"] == "I live"  # it waited for the new worker
+    assert http.get("/health").status_code == 200
+
+
+def test_one_that_dies_again_and_again_has_failed(
+    http: httpx.Client, own: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.service.supervision.RESTART_AFTER_S", (0.01, 0.02))
+    http.post("/set_model", json={"name": "mortal"})
+    for _ in range(3):
+        assert http.post("/infer", json={"prompt": "#", "raw": True}).json()["error"]["code"] == "engine_failed"
+    until(lambda: state(http, "mortal") == "failed")
+    refused = http.post("/infer", json={"prompt": "Hi"})
+    assert refused.status_code == 503
+    assert "3 times in a row, the last was ended by SIGKILL" in refused.json()["error"]["message"]
+    assert "mortal" in http.get("/health").json()["reason"]
     assert http.post("/load_model", json={"name": "mortal"}).json()["state"] == "loaded"
-    assert http.post("/infer", json={"prompt": "Hi"}).json()["text"] == "I live"
     assert http.get("/health").status_code == 200
 
 
@@ -198,27 +207,35 @@ def test_a_killed_worker_ends_its_streams_with_an_error(http: httpx.Client, own:
         ("/infer_stream", {"prompt": "Go"}),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Go"}], "stream": True}),
     ):
-        http.post("/load_model", json={"name": "slow"}).raise_for_status()
         with http.stream("POST", route, json={**body, "model": "slow", "ignore_eos": True}) as running:
             lines = running.iter_lines()
             next(lines)
-            os.kill(pid(own, "slow"), signal.SIGKILL)
+            worker, began = pid(own, "slow"), time.monotonic()
+            os.kill(worker, signal.SIGKILL)
             rest = [line for line in lines if line.startswith("data: {")]
+            assert time.monotonic() - began < 1
         assert '"code":"engine_failed"' in rest[-1]
-        until(lambda: state(http, "slow") == "failed")
+        until(lambda: state(http, "slow") == "loaded", within_s=5)
+        assert not Path(f"/proc/{worker}").exists(), "a zombie"
+        assert pid(own, "slow") != worker
 
 
-def test_health_tells_of_a_worker_that_is_stuck(tmp_path: Path) -> None:
-    with serving(settings_with_models(tmp_path / "home"), "slow", stall_s=0.5) as own, own.http() as http:
-        with http.stream("POST", "/infer_stream", json={"prompt": "Go", "ignore_eos": True}) as running:
-            lines = running.iter_lines()  # kept, because the connection is closed with it
-            next(lines)
-            worker = pid(own, "slow")
-            os.kill(worker, signal.SIGSTOP)
-            try:
-                with own.http() as other:
-                    until(lambda: other.get("/health").status_code == 503, within_s=5)
-                    assert "no step" in other.get("/health").json()["reason"]
-            finally:
-                os.kill(worker, signal.SIGCONT)
-        until(lambda: http.get("/health").status_code == 200, within_s=5)
+def test_a_worker_that_is_stopped_is_told_of_and_replaced(tmp_path: Path) -> None:
+    with (
+        serving(settings_with_models(tmp_path / "home", watchdog_s=2.0), "slow") as own,
+        own.http() as http,
+        http.stream("POST", "/infer_stream", json={"prompt": "Go", "ignore_eos": True}) as running,
+    ):
+        lines = running.iter_lines()
+        next(lines)
+        worker, began = pid(own, "slow"), time.monotonic()
+        os.kill(worker, signal.SIGSTOP)
+        with own.http() as other:
+            until(lambda: other.get("/health").status_code == 503, within_s=2)
+            assert "no step" in other.get("/health").json()["reason"]
+            last = list(events(iter([*lines])))[-1]
+            assert time.monotonic() - began < 2.0 + 1.5
+            assert (last.name, last.data["error"]["code"]) == ("error", "engine_failed")
+            until(lambda: other.get("/health").status_code == 200, within_s=5)
+            assert pid(own, "slow") != worker
+            assert not Path(f"/proc/{worker}").exists()

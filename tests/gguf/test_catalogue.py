@@ -84,7 +84,7 @@ def test_the_configuration_adds_and_overrides(tmp_path: Path) -> None:
 
 def test_defaults_for_no_model_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fairlead.toml").write_text("[models.nobody.defaults]\ntop_k = 3\n")
-    with pytest.raises(ConfigError, match=r"models\.nobody\.defaults: no such model"):
+    with pytest.raises(ConfigError, match=r"models\.nobody\.defaults: no such model is known"):
         Catalogue(load_settings(tmp_path))
 
 

@@ -285,7 +285,7 @@ async def test_a_request_that_is_refused_leaves_nothing_behind(generator: Genera
         with pytest.raises(InvalidRequest):
             await generator.start(request, "a", 2)
     with pytest.raises(ModelNotReady):
-        await generator.start(GenerationRequest(prompt="Hi", model="hello"), "a")
+        await generator.start(GenerationRequest(prompt="Hi", model="absent"), "a")
     assert generator._roster.empty.is_set()
     await generator._registry.unload("counting")
 

@@ -12,7 +12,7 @@ from fairlead.errors import DoesNotFit
 from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import packed_bytes
 from fairlead.models import describe
-from fairlead.service.memory import Footprint, available_bytes
+from fairlead.service.memory import Footprint, Wish
 from tests.served import write_model
 
 MIB = 1 << 20
@@ -41,36 +41,36 @@ def test_an_estimate_is_the_sum_of_its_parts() -> None:
 
 
 def test_with_much_memory_the_context_is_the_models_own() -> None:
-    plan = FOOTPRINT.plan(None, None, FIXED + 1000 * MIB)
+    plan = FOOTPRINT.plan(Wish(None, None), FIXED + 1000 * MIB)
     assert plan.context_length == 8192
     assert plan.kv_tokens == 16384
 
 
 def test_with_little_memory_a_context_that_nobody_asked_for_is_cut() -> None:
-    plan = FOOTPRINT.plan(None, None, FIXED + 10 * MIB)
+    plan = FOOTPRINT.plan(Wish(None, None), FIXED + 10 * MIB)
     assert plan.context_length == 5120
     assert plan.kv_tokens == 5120
 
 
 def test_a_context_that_was_asked_for_is_kept_or_refused() -> None:
-    assert FOOTPRINT.plan(8192, None, FIXED + 8 * MIB).context_length == 8192
+    assert FOOTPRINT.plan(Wish(8192, None), FIXED + 8 * MIB).context_length == 8192
     with pytest.raises(DoesNotFit) as refused:
-        FOOTPRINT.plan(8192, None, FIXED + 7 * MIB)
+        FOOTPRINT.plan(Wish(8192, None), FIXED + 7 * MIB)
     details = refused.value.details
     assert details["required_bytes"] == FIXED + 8 * MIB
     assert details["available_bytes"] == FIXED + 7 * MIB
     assert details["largest_context_that_fits"] == 7 * 1024
-    assert FOOTPRINT.plan(7 * 1024, None, FIXED + 7 * MIB)
+    assert FOOTPRINT.plan(Wish(7 * 1024, None), FIXED + 7 * MIB)
 
 
 def test_a_cache_that_was_asked_for_is_kept_and_never_smaller_than_the_context() -> None:
-    assert FOOTPRINT.plan(1024, 3000, FIXED + 100 * MIB).kv_tokens == 3000
-    assert FOOTPRINT.plan(4096, 3000, FIXED + 100 * MIB).kv_tokens == 4096
+    assert FOOTPRINT.plan(Wish(1024, 3000), FIXED + 100 * MIB).kv_tokens == 3000
+    assert FOOTPRINT.plan(Wish(4096, 3000), FIXED + 100 * MIB).kv_tokens == 4096
 
 
 def test_weights_that_do_not_fit_leave_no_context() -> None:
     with pytest.raises(DoesNotFit) as refused:
-        FOOTPRINT.plan(None, None, 50 * MIB)
+        FOOTPRINT.plan(Wish(None, None), 50 * MIB)
     assert refused.value.details["largest_context_that_fits"] == 0
 
 
@@ -81,27 +81,27 @@ def test_weights_that_do_not_fit_leave_no_context() -> None:
 )
 def test_what_is_planned_fits(context: int | None, kv_tokens: int | None, available: int) -> None:
     with contextlib.suppress(DoesNotFit):
-        plan = FOOTPRINT.plan(context, kv_tokens, available)
+        plan = FOOTPRINT.plan(Wish(context, kv_tokens), available)
         assert plan.estimate.required_bytes <= available
         assert plan.kv_tokens >= plan.context_length >= 1
         assert plan.context_length <= 8192
         assert context in (None, plan.context_length)
 
 
-def test_the_limit_of_a_control_group_counts(tmp_path: Path) -> None:
-    free = available_bytes(tmp_path)
-    assert free > 0
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_bytes(tmp_path) > 0
-    (tmp_path / "memory.max").write_text(f"{100 * MIB}\n")
-    (tmp_path / "memory.current").write_text(f"{80 * MIB}\n")
-    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {30 * MIB}\nactive_file {10 * MIB}\n")
-    assert available_bytes(tmp_path) == 60 * MIB
+def test_room_for_requests_side_by_side_is_room_for_each_at_its_longest() -> None:
+    wish = Wish(1024, parallel=3)
+    assert FOOTPRINT.plan(wish, FIXED + 100 * MIB).kv_tokens == 3072
+    assert FOOTPRINT.least(wish).kv_tokens == 3072
+    with pytest.raises(DoesNotFit) as refused:
+        FOOTPRINT.plan(Wish(4096, parallel=4), FIXED + 8 * MIB)
+    assert refused.value.details["largest_context_that_fits"] == 2048
+    assert FOOTPRINT.plan(Wish(2048, parallel=4), FIXED + 8 * MIB)
 
 
-def test_so_does_that_of_an_old_one(tmp_path: Path) -> None:
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{100 * MIB}\n")
-    (tmp_path / "memory" / "memory.usage_in_bytes").write_text(f"{120 * MIB}\n")
-    (tmp_path / "memory" / "memory.stat").write_text(f"total_inactive_file {10 * MIB}\n")
-    assert available_bytes(tmp_path) == 0
+@given(context=st.none() | st.integers(1, 8192), parallel=st.none() | st.integers(1, 8))
+def test_the_least_is_what_is_just_enough(context: int | None, parallel: int | None) -> None:
+    wish = Wish(context, parallel=parallel)
+    required = FOOTPRINT.least(wish).estimate.required_bytes
+    assert FOOTPRINT.plan(wish, required + MIB).context_length >= (context or 1)
+    with pytest.raises(DoesNotFit):
+        FOOTPRINT.plan(wish, required - 1)

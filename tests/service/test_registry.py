@@ -12,8 +12,8 @@ import pytest
 from fairlead.config import ModelEntry, Settings
 from fairlead.errors import Conflict, DoesNotFit, DownloadError, Draining, ModelNotFound, ModelNotReady
 from fairlead.gguf.staging import Progress as Fetched
-from fairlead.service import memory
-from fairlead.service.model import Progress
+from fairlead.service import capacity
+from fairlead.service.progress import Progress
 from fairlead.service.registry import Registry
 from tests.served import CONTEXT, settings_with_models, start_fake
 
@@ -32,7 +32,7 @@ async def registry(settings: Settings) -> AsyncIterator[Registry]:
 
 async def test_the_first_model_loaded_is_the_active_one(registry: Registry) -> None:
     with pytest.raises(ModelNotReady, match="No model is active"):
-        registry.acquire(None, lambda: None)
+        await registry.acquire(None, lambda: None)
     await registry.load("hello")
     await registry.load("other")
     assert registry.active == "hello"
@@ -66,22 +66,25 @@ async def test_files_that_come_and_go_are_noticed(registry: Registry, settings: 
 async def test_a_lease_keeps_a_model(registry: Registry) -> None:
     await registry.load("hello")
     cancelled: list[str] = []
-    lease = registry.acquire("hello", lambda: cancelled.append("it"))
+    lease = await registry.acquire("hello", lambda: cancelled.append("it"))
     unload = asyncio.create_task(registry.unload("hello"))
     await asyncio.sleep(0.05)
     assert not unload.done()
-    with pytest.raises(ModelNotReady, match="unloading"):
-        registry.acquire("hello", lambda: None)
+    late = asyncio.create_task(registry.acquire("hello", lambda: None))
+    await asyncio.sleep(0.05)
+    assert not late.done()
     lease.release()
     lease.release()
     assert (await unload).state == "downloaded"
     assert not cancelled
+    (await late).release()  # it had the model loaded again
+    assert registry.states()["hello"] == "loaded"
 
 
 async def test_force_cancels_and_does_not_wait_for_ever(registry: Registry) -> None:
     await registry.load("hello")
     cancelled: list[str] = []
-    registry.acquire("hello", lambda: cancelled.append("it"))
+    await registry.acquire("hello", lambda: cancelled.append("it"))
     patient = asyncio.create_task(registry.unload("hello"))
     await asyncio.sleep(0.05)
     began = time.monotonic()
@@ -122,15 +125,16 @@ async def test_a_storm_ends_every_call(registry: Registry) -> None:
 async def test_memory_that_was_promised_is_not_promised_twice(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status = await registry.load("hello")
+    status = await registry.load("hello", pin=True)
     assert status.estimated_bytes is not None
     engine = registry.loaded()[0].engine
     monkeypatch.setattr(type(engine), "rss_bytes", lambda _: 10 << 20)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * status.estimated_bytes - (20 << 20))
-    with pytest.raises(DoesNotFit):
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 2 * status.estimated_bytes - (20 << 20))
+    with pytest.raises(DoesNotFit) as refused:
         await registry.load("other")
+    assert refused.value.details["pinned"] == ["hello"]
     assert registry.states()["other"] == "downloaded"
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * status.estimated_bytes)
+    monkeypatch.setattr(capacity, "available_bytes", lambda: 2 * status.estimated_bytes)
     await registry.load("other")
 
 
@@ -146,7 +150,7 @@ async def test_closing_ends_loads_and_workers(registry: Registry) -> None:
     with pytest.raises(Draining):
         await registry.load("hello")
     with pytest.raises(Draining):
-        registry.acquire("hello", lambda: None)
+        await registry.acquire("hello", lambda: None)
 
 
 async def test_a_start_that_fails_is_told_by_the_state(registry: Registry) -> None:

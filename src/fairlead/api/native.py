@@ -1,12 +1,9 @@
-"""Fairlead's own routes: the service's health, its models, and generation."""
+"""Fairlead's own routes: the service's health, and generation. Those about models are in `models.py`."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterator
-from dataclasses import asdict
+from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -19,22 +16,14 @@ from fairlead.api.schemas import (
     CancelBody,
     DetokenizeBody,
     InferBody,
-    LoadBody,
-    ModelBody,
     TokenizeBody,
-    UnloadBody,
 )
 from fairlead.api.security import JsonRoute, is_loopback
 from fairlead.api.services import RequestId, Served
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
-from fairlead.errors import ModelNotFound
 from fairlead.service.answer import Answer
-from fairlead.service.model import ModelStatus, Progress
-from fairlead.service.registry import Registry
 
 router = APIRouter(route_class=JsonRoute)
-
-CAPABILITIES = ("chat", "completion")
 
 # ---- the service ----------------------------------------------------------------------------------
 
@@ -64,76 +53,6 @@ async def metrics(request: Request, services: Served) -> Response:
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-# ---- models ---------------------------------------------------------------------------------------
-
-
-@router.get("/models", tags=["models"])
-async def models(services: Served) -> JSONResponse:
-    """Every model that is known, and the one that is active."""
-    registry = services.registry
-    return JSONResponse({"models": [_model(status) for status in await registry.statuses()], "active": registry.active})
-
-
-@router.post("/load_model", tags=["models"])
-async def load_model(body: LoadBody, request: Request, services: Served) -> Response:
-    """Load a model, downloading it first where needed; with `stream`, tell of the progress on the way."""
-    registry = services.registry
-    with called_name():
-        registry.check_name(body.name)
-    if body.stream:
-        events = Events()
-        return EventStream(
-            ends_in_error(_load_events(registry, body, events), lambda error: events.event("error", error))
-        )
-    status = await while_connected(request, registry.load(body.name, body.context_length))
-    return JSONResponse(_model(status))
-
-
-@router.post("/set_model", tags=["models"])
-async def set_model(body: ModelBody, request: Request, services: Served) -> JSONResponse:
-    """Make a model the active one; loads it first. What runs finishes on the model it started on."""
-    with called_name():
-        await while_connected(request, services.registry.set_active(body.name))
-    return JSONResponse({"active": services.registry.active})
-
-
-@router.post("/unload_model", tags=["models"])
-async def unload_model(body: UnloadBody, services: Served) -> JSONResponse:
-    """Unload a model and give its memory back; what runs finishes first, or is cancelled with `force`."""
-    with called_name():
-        return JSONResponse(_model(await services.registry.unload(body.name, force=body.force)))
-
-
-@contextlib.contextmanager
-def called_name() -> Iterator[None]:
-    """Where the field that names a model is `name`, an unknown one is a mistake in that field."""
-    try:
-        yield
-    except ModelNotFound as error:
-        error.param = "name"
-        raise
-
-
-async def _load_events(registry: Registry, body: LoadBody, events: Events) -> AsyncGenerator[bytes, None]:
-    news: asyncio.Queue[Progress | None] = asyncio.Queue()
-    load = asyncio.create_task(registry.load(body.name, body.context_length, news.put_nowait))
-    load.add_done_callback(lambda _: news.put_nowait(None))
-    try:
-        while (progress := await news.get()) is not None:
-            eta_ms = None if progress.eta_s is None else round(progress.eta_s * 1000)
-            told = {"phase": progress.phase, "bytes": progress.done, "total": progress.total, "eta_ms": eta_ms}
-            yield events.event("progress", told)
-        yield events.event("done", _model(load.result()))
-    finally:
-        load.cancel()  # this wait for it alone: the load goes on
-
-
-def _model(status: ModelStatus) -> dict[str, object]:
-    told = asdict(status)
-    memory = {"estimated_bytes": told.pop("estimated_bytes"), "used_bytes": told.pop("used_bytes")}
-    return {**told, "capabilities": CAPABILITIES, "memory": memory}
-
-
 # ---- generation -----------------------------------------------------------------------------------
 
 
@@ -154,7 +73,7 @@ async def infer(body: InferBody, request: Request, services: Served, request_id:
 @router.post("/infer_stream", tags=["generation"])
 async def infer_stream(body: InferBody, request: Request, services: Served, request_id: RequestId) -> EventStream:
     """Answer a prompt, as it is generated: `token` events, then one of `done` and `error`."""
-    (answer,) = await services.generator.start(body.request(), request_id)
+    (answer,) = await while_connected(request, services.generator.start(body.request(), request_id))
     request.state.model = answer.model
     events = Events()
     return EventStream(

@@ -79,7 +79,7 @@ class _Asked:
 
 async def _respond(asked: _Asked, request: Request, services: Services) -> Response:
     if asked.body.stream:
-        stream = _Stream(asked, await _start(asked, services))
+        stream = _Stream(asked, await while_connected(request, _start(asked, services)))
         request.state.model = stream.model
         return EventStream(ends_in_error(stream.events(), lambda error: _event(error) + _DONE), on_close=stream.aclose)
 

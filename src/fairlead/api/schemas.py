@@ -33,25 +33,6 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class ModelBody(Body):
-    """Names a model."""
-
-    name: Name
-
-
-class LoadBody(ModelBody):
-    """`POST /load_model`."""
-
-    context_length: Annotated[int, Field(ge=16, lt=2**31)] | None = None
-    stream: bool = False
-
-
-class UnloadBody(ModelBody):
-    """`POST /unload_model`."""
-
-    force: bool = False
-
-
 class CancelBody(Body):
     """`POST /cancel`."""
 

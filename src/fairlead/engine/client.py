@@ -186,6 +186,18 @@ class EngineClient:
         except psutil.NoSuchProcess:
             return 0
 
+    def cpu_s(self) -> float:
+        """Processor time that the worker has used, in seconds; 0 when it has ended."""
+        try:
+            used = psutil.Process(self.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(used.user + used.system)
+
+    def kill(self) -> None:
+        """End a worker that is stuck, as if it had died: its answers raise EngineFailed."""
+        self._process.kill()
+
     def generate(
         self,
         tokens: Sequence[int],

@@ -93,11 +93,13 @@ class Header:
         version: of the format, 2 or 3.
         metadata: every key's value; arrays as tuples.
         tensors: by name, in the order of the file.
+        size: bytes that the header itself takes.
     """
 
     version: int
     metadata: dict[str, Value]
     tensors: dict[str, Tensor]
+    size: int
 
 
 def read_header(mapped: mmap.mmap, file_name: str) -> Header:
@@ -106,7 +108,8 @@ def read_header(mapped: mmap.mmap, file_name: str) -> Header:
     version = _read_version(cursor)
     tensor_count = cursor.u64("the number of tensors")
     metadata = _read_metadata(cursor)
-    return Header(version, metadata, _read_tensors(cursor, tensor_count, _alignment(cursor, metadata)))
+    tensors = _read_tensors(cursor, tensor_count, _alignment(cursor, metadata))
+    return Header(version, metadata, tensors, cursor.position)
 
 
 class _Cursor:

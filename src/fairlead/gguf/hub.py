@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when the hub's client is imported
 
@@ -27,8 +28,11 @@ from huggingface_hub import (
     hf_raise_for_status,
 )
 from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # httpx's, or httpx2's
+from huggingface_hub.errors import Response  # type: ignore[attr-defined]  # of the same
 
 from fairlead.config import HubSource
+from fairlead.errors import ModelFileError
+from fairlead.gguf.reader import GGUFFile
 from fairlead.gguf.staging import Progress, Report, SourceError, Staging
 
 _TIMEOUT_S = 5.0
@@ -36,6 +40,8 @@ _TIMEOUT_S = 5.0
 _REACH_TIMEOUT_S = 15.0
 """For all of that: a network that swallows packets must not hold up the next source for long."""
 _STALL_TIMEOUT_S = 30.0
+_HEADER_TRIES = (2 << 20, 8 << 20, 32 << 20, 128 << 20)
+"""Bytes fetched to read a header; a vocabulary of 150,000 tokens takes six million."""
 _TRIES = 4
 """In a row without a single new byte."""
 _BACKOFF_S = 0.25
@@ -60,6 +66,49 @@ def download(source: HubSource, staging: Staging, pinned: str | None, report: Re
         staging.require_space(metadata.size - _size(part))
         _receive(_url(source, metadata.commit_hash or source.revision), part, metadata.size, report)
     return part, pinned or of_hub
+
+
+def read_header(source: HubSource) -> GGUFFile:
+    """The file as far as its header goes, fetched in growing ranges; the data of its tensors must not be read.
+
+    Raises:
+        SourceError: why the hub did not give it.
+        ModelFileError, UnsupportedModel: as `GGUFFile.open` does.
+    """
+    with _explained(source), tempfile.TemporaryDirectory() as folder:
+        metadata = _metadata(_url(source, source.revision))
+        if metadata.size is None:
+            raise SourceError("did not say what the file is: its answer lacks the size")
+        url = _url(source, metadata.commit_hash or source.revision)
+        beginning = Path(folder) / PurePosixPath(source.file).name
+        beginning.touch()
+        for fetched in _HEADER_TRIES:
+            _receive_beginning(url, beginning, min(fetched, metadata.size))
+            os.truncate(beginning, metadata.size)  # the rest is a hole, which takes no space
+            try:
+                file = GGUFFile.open(beginning)
+            except ModelFileError:
+                if fetched >= metadata.size or fetched == _HEADER_TRIES[-1]:
+                    raise
+            else:
+                if file.header_size <= fetched:
+                    return file
+                file.close()
+            os.truncate(beginning, min(fetched, metadata.size))
+    raise SourceError(f"has a file whose header takes more than {_HEADER_TRIES[-1] >> 20} MiB")
+
+
+def _receive_beginning(url: str, part: Path, size: int) -> None:
+    """Let `part` hold the first `size` bytes; it holds some of them already."""
+    have = _size(part)
+    with _request(url, f"bytes={have}-{size - 1}") as response, part.open("ab") as file:
+        skip = 0 if response.status_code == 206 else have  # the whole file, whatever range was asked for
+        for chunk in response.iter_bytes():
+            file.write(chunk[skip : skip + size - file.tell()])
+            skip = max(0, skip - len(chunk))
+            if file.tell() == size:
+                return
+    raise SourceError("sent less than the range asked for")
 
 
 def _url(source: HubSource, revision: str) -> str:
@@ -105,13 +154,7 @@ def _receive(url: str, part: Path, size: int, report: Report) -> None:
 
 def _receive_once(url: str, part: Path, size: int, report: Report) -> None:
     done = _size(part)
-    headers = {"Accept-Encoding": "identity", "User-Agent": "fairlead"}
-    if token := get_token():
-        headers["Authorization"] = f"Bearer {token}"
-    if done:
-        headers["Range"] = f"bytes={done}-"
-    with get_session().stream("GET", url, headers=headers, timeout=_STALL_TIMEOUT_S) as response:
-        hf_raise_for_status(response)
+    with _request(url, f"bytes={done}-" if done else None) as response:
         if response.status_code != 206:  # the whole file, whatever range was asked for
             done = 0
         with part.open("ab" if done else "wb") as file:
@@ -121,6 +164,18 @@ def _receive_once(url: str, part: Path, size: int, report: Report) -> None:
                     raise SourceError(f"sent more than the {size} bytes that it had said")
                 file.write(chunk)
                 report(Progress("downloading", done, size))
+
+
+@contextmanager
+def _request(url: str, of_range: str | None) -> Iterator[Response]:
+    headers = {"Accept-Encoding": "identity", "User-Agent": "fairlead"}
+    if token := get_token():
+        headers["Authorization"] = f"Bearer {token}"
+    if of_range:
+        headers["Range"] = of_range
+    with get_session().stream("GET", url, headers=headers, timeout=_STALL_TIMEOUT_S) as response:
+        hf_raise_for_status(response)
+        yield response
 
 
 def _passes(error: TransportError) -> bool:

@@ -35,6 +35,7 @@ class GGUFFile:
     Attributes:
         file_name: the file's name without its folders.
         size: bytes of the file.
+        header_size: bytes of its header, before the first tensor's data.
         version: of the format, 2 or 3.
         metadata: every key's value; arrays as tuples.
         tensors: by name, in the order of the file.
@@ -46,6 +47,7 @@ class GGUFFile:
         self.size = len(mapped)
         self._map = mapped
         header = read_header(mapped, file_name)
+        self.header_size = header.size
         self.version = header.version
         self.metadata: Mapping[str, Value] = header.metadata
         self.tensors: Mapping[str, Tensor] = header.tensors

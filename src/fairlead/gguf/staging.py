@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -17,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairlead.gguf.shelf import PARTIAL, Shelf, sha256_of
+
 SPARE_BYTES = 64 * 2**20
 """Left free on the disk beside the file."""
-
-_CHUNK = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ class Staging:
 
     def __init__(self, models_dir: Path, file: str) -> None:
         """Make the folders; OSError where that cannot be done."""
-        self.folder = models_dir / ".partial"
+        self._shelf = Shelf(models_dir)
+        self.folder = models_dir / PARTIAL
         self.folder.mkdir(parents=True, exist_ok=True)
         self._final = models_dir / file
         self._prefix = f"{file}."
@@ -75,12 +75,16 @@ class Staging:
 
     def place(self, part: Path, sha256: str | None, report: Report) -> Path:
         """Move the whole file to its own name, for good, once its SHA-256 is right; SourceError where it is not."""
-        if sha256 is not None and (found := _sha256_of(part, report)) != sha256:
-            part.unlink()
-            raise SourceError(f"sent a file with the SHA-256 {found[:12]}…, not {sha256[:12]}…; it was thrown away")
+        if sha256 is not None:
+            found = sha256_of(part, lambda done, total: report(Progress("verifying", done, total)))
+            if found != sha256:
+                part.unlink()
+                raise SourceError(f"sent a file with the SHA-256 {found[:12]}…, not {sha256[:12]}…; it was thrown away")
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self._final)
+        if sha256 is not None:
+            self._shelf.record(self._final, sha256)
         folder = os.open(self._final.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -95,14 +99,3 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sha256_of(path: Path, report: Report) -> str:
-    total, done = path.stat().st_size, 0
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            report(Progress("verifying", done, total))
-    return digest.hexdigest()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from fairlead.errors import Draining, QueueFull, RequestNotFound
@@ -51,7 +51,7 @@ class Generator:
             ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
-        with self._place(count), self._hold(request.model) as lease:
+        async with self._place(count), self._hold(request.model) as lease:
             context = await asyncio.to_thread(fit, request, lease.model)
             seed = secrets.randbits(63) if request.seed is None else request.seed
             answers: list[Answer] = []
@@ -67,7 +67,7 @@ class Generator:
 
     async def tokenize(self, request: GenerationRequest) -> tuple[Sequence[int], LoadedModel]:
         """The token ids that a model sees for messages, or those of a raw prompt without a mark in front."""
-        with self._hold(request.model) as lease:
+        async with self._hold(request.model) as lease:
             model = lease.model
 
             def encode() -> Sequence[int]:
@@ -79,7 +79,7 @@ class Generator:
 
     async def detokenize(self, tokens: Sequence[int], name: str | None) -> str:
         """The text of token ids; InvalidRequest for one that the model does not have."""
-        with self._hold(name) as lease:
+        async with self._hold(name) as lease:
             check_tokens(tokens, lease.model.tokenizer.vocab_size, "tokens")
             return await asyncio.to_thread(lease.model.tokenizer.decode, list(tokens))
 
@@ -130,8 +130,8 @@ class Generator:
             metrics=self._metrics,
         )
 
-    @contextlib.contextmanager
-    def _place(self, count: int) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _place(self, count: int) -> AsyncIterator[None]:
         """A place among those who wait, while the prompt is read; afterwards the answers count themselves."""
         waiting = self._roster.waiting
         if waiting + count > self._max_waiting:
@@ -146,10 +146,10 @@ class Generator:
         finally:
             self._roster.expect(-count)
 
-    @contextlib.contextmanager
-    def _hold(self, name: str | None) -> Iterator[Lease]:
-        """Hold a model for something that is soon over and cannot be cancelled."""
-        lease = self._registry.acquire(name, lambda: None)
+    @contextlib.asynccontextmanager
+    async def _hold(self, name: str | None) -> AsyncIterator[Lease]:
+        """Hold a model, once it is there, for something that is soon over and cannot be cancelled."""
+        lease = await self._registry.acquire(name, lambda: None)
         try:
             yield lease
         finally:

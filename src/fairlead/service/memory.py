@@ -1,7 +1,7 @@
-"""What a model will need in memory, and what there is: the figures a load is decided by.
+"""What a model will need in memory: the figures a load is decided by.
 
-Owns the arithmetic of an estimate and the reading of limits; starts nothing and knows no model by name.
-All sizes are in bytes.
+Owns the arithmetic of an estimate, from a file's header alone; what there is to be had is in `capacity.py`.
+Starts nothing and knows no model by name. All sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from typing import Final
 import psutil
 
 from fairlead.config import Settings
+from fairlead.engine.messages import Load
 from fairlead.errors import DoesNotFit
 from fairlead.gguf.reader import Tensor
 from fairlead.kernels import packed_bytes
 from fairlead.models import ModelDescription
 
 _KV_ITEM: Final = {"f16": 2, "f32": 4}
-_PROCESS: Final = 128 << 20
-"""A worker without a model: the interpreter, its libraries and its threads' stacks."""
-_SLACK: Final = 0.02
-"""Share of the weights kept free beside them: pages of the file that a load still holds."""
+_PROCESS: Final = 60 << 20
+"""A worker without a model: the interpreter and its libraries take 44 to 53 MiB, the more the larger the vocabulary."""
+_THREAD: Final = 1 << 20
+"""A thread's stack, and its own room for what it computes."""
+_SLACK: Final = 0.005
+"""Share of the weights kept free beside them: what allocating and the kernel's tables of pages take."""
 _WIDTHS: Final = 8
 _HIDDENS: Final = 3
 """Rows of the model's width, and of its MLP's, that one token needs at once."""
@@ -60,6 +63,29 @@ class Plan:
     kv_tokens: int
     estimate: Estimate
 
+    def command(self, path: Path, settings: Settings) -> Load:
+        """What a worker is told that shall load this file so."""
+        return Load(
+            path=str(path),
+            context_length=self.context_length,
+            kv_tokens=self.kv_tokens,
+            kv_type=settings.kv_type,
+            threads=settings.threads,
+            max_batch_tokens=settings.max_batch_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for, or set, for a load; None leaves it open."""
+
+    context_length: int | None = None
+    """None takes the model's own, or what half of the memory holds."""
+    kv_tokens: int | None = None
+    """None takes a roomy cache where it is cheap."""
+    parallel: int | None = None
+    """Requests of the whole context that the cache shall hold; stands above `kv_tokens`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -69,6 +95,7 @@ class Footprint:
     work_bytes: int
     kv_bytes_per_token: int
     trained_context: int
+    threads: int = 1
 
     @classmethod
     def of(cls, description: ModelDescription, tensors: Iterable[Tensor], settings: Settings) -> Footprint:
@@ -82,53 +109,59 @@ class Footprint:
             work_bytes=4 * (settings.max_batch_tokens * row + logits),
             kv_bytes_per_token=2 * kv.layers * kv.heads * kv.head_dim * item,
             trained_context=description.context_length,
+            threads=settings.threads or len(psutil.Process().cpu_affinity()),
         )
 
     def estimate(self, kv_tokens: int) -> Estimate:
         """What the model takes with a KV cache of this many tokens."""
-        margin = _PROCESS + int(self.weight_bytes * _SLACK)
+        margin = _PROCESS + _THREAD * self.threads + int(self.weight_bytes * _SLACK)
         return Estimate(self.weight_bytes, kv_tokens * self.kv_bytes_per_token, self.work_bytes, margin)
 
-    def largest_context(self, available: int) -> int:
-        """The longest context that fits into so many bytes; 0 where the weights alone do not."""
-        tokens = self._affordable(available)
-        return min(tokens, self.trained_context)
+    def largest_context(self, available: int, parallel: int = 1) -> int:
+        """The longest context that so many bytes hold, for so many requests; 0 where the weights alone do not fit."""
+        return min(self._affordable(available) // parallel // _STEP * _STEP, self.trained_context)
 
-    def plan(self, context_length: int | None, kv_tokens: int | None, available: int) -> Plan:
-        """Choose what was left open, and see that it fits.
+    def least(self, wish: Wish) -> Plan:
+        """The least with which this model may be loaded: what was asked for, or a modest context."""
+        context = wish.context_length or min(_MODEST_CONTEXT, self.trained_context)
+        tokens = context * wish.parallel if wish.parallel else max(context, wish.kv_tokens or 0)
+        return Plan(context, tokens, self.estimate(tokens))
 
-        Args:
-            context_length: what was asked for; None takes the model's own, or what half of the memory holds.
-            kv_tokens: what was asked for; None takes a roomy cache where it is cheap.
-            available: bytes that may be taken.
+    def plan(self, wish: Wish, available: int) -> Plan:
+        """Choose what was left open, and see that it fits into `available` bytes.
 
         Raises:
             DoesNotFit: with both figures and the largest context that would fit.
         """
         affordable = self._affordable(available)
-        if context_length is None:
-            found = max(kv_tokens or affordable // 2, _MODEST_CONTEXT)
-            context = min(found, self.trained_context)
-        else:
-            context = context_length
-        if kv_tokens is None:
-            kv_tokens = min(max(2 * context, _ROOMY_KV), affordable // 2)
-        plan = Plan(context, max(kv_tokens, context), self.estimate(max(kv_tokens, context)))
+        least = self.least(wish)
+        context, tokens = least.context_length, wish.kv_tokens
+        if wish.context_length is None:
+            found = affordable // max(2, wish.parallel or 1) if tokens is None or wish.parallel else tokens
+            context = min(max(found, context), self.trained_context)
+        if wish.parallel is not None:
+            tokens = context * wish.parallel
+        elif tokens is None:
+            tokens = min(max(2 * context, _ROOMY_KV), affordable // 2)
+        tokens = max(tokens, context)
+        plan = Plan(context, tokens, self.estimate(tokens))
         if plan.estimate.required_bytes > available:
-            raise self._does_not_fit(plan, available)
+            raise self.does_not_fit(plan, available)
         return plan
 
     def _affordable(self, available: int) -> int:
         left = available - self.estimate(0).required_bytes
         return max(0, left) // max(1, self.kv_bytes_per_token) // _STEP * _STEP
 
-    def _does_not_fit(self, plan: Plan, available: int) -> DoesNotFit:
+    def does_not_fit(self, plan: Plan, available: int) -> DoesNotFit:
+        """The error that says so, with the figures and what to do."""
         required = plan.estimate.required_bytes
-        largest = self.largest_context(available)
-        advice = f"ask for a context_length of at most {largest}" if largest else "unload another model or free memory"
+        largest = self.largest_context(available, max(1, plan.kv_tokens // plan.context_length))
+        smaller = 0 < largest < plan.context_length
+        advice = f"ask for a context_length of at most {largest}" if smaller else "unload another model or free memory"
         return DoesNotFit(
-            f"With a context of {plan.context_length} tokens the model needs about {_in_words(required)}, and "
-            f"{_in_words(available)} are available: {advice}.",
+            f"With a context of {plan.context_length} tokens the model needs about {in_words(required)}, and "
+            f"{in_words(available)} are available: {advice}.",
             details={
                 "required_bytes": required,
                 "available_bytes": available,
@@ -139,14 +172,6 @@ class Footprint:
                 "margin_bytes": plan.estimate.margin_bytes,
             },
         )
-
-
-def available_bytes(cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
-    """What this process and its children may still take: the machine's memory or its control group's."""
-    available = int(psutil.virtual_memory().available)
-    for limit, used in _cgroup_limits(cgroup_root):
-        available = min(available, limit - used)
-    return max(0, available)
 
 
 def _loaded_bytes(tensor: Tensor) -> int:
@@ -160,48 +185,6 @@ def _loaded_bytes(tensor: Tensor) -> int:
     return packed_bytes(tensor.format, rows, inputs)
 
 
-def _cgroup_limits(root: Path) -> Iterable[tuple[int, int]]:
-    """(limit, used without what the kernel would give back) of the control groups that hold this process."""
-    group = root / _own_group().lstrip("/")
-    for folder in (group, *group.parents):
-        if folder != root and root not in folder.parents:
-            break
-        if (limit := _number(folder / "memory.max")) is not None:
-            yield limit, (_number(folder / "memory.current") or 0) - _reclaimable(folder / "memory.stat", "")
-    version_1 = root / "memory"
-    if (limit := _number(version_1 / "memory.limit_in_bytes")) is not None:
-        used = _number(version_1 / "memory.usage_in_bytes") or 0
-        yield limit, used - _reclaimable(version_1 / "memory.stat", "total_")
-
-
-def _own_group() -> str:
-    """The path of this process's group in the unified hierarchy; "/" where there is none."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "/"
-    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
-
-
-def _number(path: Path) -> int | None:
-    """The number in a control file; None where there is no file, or it says "max"."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-def _reclaimable(path: Path, prefix: str) -> int:
-    """Bytes of the page cache, which the kernel gives back before it refuses memory."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    keys = {f"{prefix}inactive_file", f"{prefix}active_file"}
-    fields = (line.split() for line in lines)
-    return sum(int(field[1]) for field in fields if len(field) == 2 and field[0] in keys)
-
-
-def _in_words(size: int) -> str:
+def in_words(size: int) -> str:
+    """Bytes as people say them."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

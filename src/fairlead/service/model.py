@@ -7,105 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from fairlead.config import FileSource, ModelDefaults, ModelEntry, Settings
+from fairlead.config import FileSource, ModelDefaults, ModelEntry
 from fairlead.engine.client import EngineClient
 from fairlead.errors import Conflict, ModelNotReady
-from fairlead.gguf.reader import GGUFFile
 from fairlead.gguf.tokenizer import Tokenizer
-from fairlead.models import describe
-from fairlead.service.memory import Estimate, Footprint
+from fairlead.service.facts import Facts
+from fairlead.service.memory import Estimate
+from fairlead.service.progress import Progress, Watcher
 from fairlead.service.prompt import ChatTemplate
+from fairlead.service.room import Resident
+from fairlead.service.supervision import Pulse, Restarts
 
 State = Literal["available", "downloading", "downloaded", "loading", "loaded", "unloading", "failed"]
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a load is. `done` and `total` are bytes, `eta_s` seconds."""
-
-    phase: str
-    """Of the download, as `gguf.staging` names it, or "loading"."""
-    done: int
-    total: int | None
-    eta_s: float | None
-
-
-Watcher = Callable[[Progress], None]
-
-_TELL_S = 0.1
-"""Progress is told no more often than this."""
-
-
-class Pace:
-    """Turns counts of bytes into `Progress` with the time left, and keeps reports apart."""
-
-    def __init__(self) -> None:
-        self._phase = ""
-        self._began = (0.0, 0)
-        self._told_at = 0.0
-
-    def progress(self, phase: str, done: int, total: int | None) -> Progress | None:
-        """What to tell now; None where it is too soon after the last time."""
-        now = time.monotonic()
-        if phase != self._phase:
-            self._phase, self._began = phase, (now, done)
-        elif now - self._told_at < _TELL_S and done != total:
-            return None
-        self._told_at = now
-        since, at = self._began
-        rate = (done - at) / (now - since) if now > since else 0.0
-        eta = (total - done) / rate if total is not None and rate > 0 else None
-        return Progress(phase, done, total, eta)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a model file says of itself."""
-
-    architecture: str
-    parameters: int
-    quantization: str
-    size_bytes: int
-    footprint: Footprint
-
-    @classmethod
-    def read(cls, path: Path, settings: Settings) -> Self:
-        """The facts of a file, from its header alone.
-
-        Raises:
-            ModelFileError, UnsupportedModel
-        """
-        with GGUFFile.open(path) as file:
-            return cls.of(file, settings)
-
-    @classmethod
-    def of(cls, file: GGUFFile, settings: Settings) -> Self:
-        """The facts of an open file."""
-        footprint = Footprint.of(describe(file), file.tensors.values(), settings)
-        return cls(file.architecture, file.parameter_count, file.quantization, file.size, footprint)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """All that the server itself needs of a model file: the facts and the text side."""
-
-    facts: Facts
-    tokenizer: Tokenizer
-    template: ChatTemplate
-
-    @classmethod
-    def of(cls, path: Path, settings: Settings) -> Self:
-        """Read a file; takes up to seconds for a large vocabulary. Errors as in `Facts.read`."""
-        with GGUFFile.open(path) as file:
-            facts = Facts.of(file, settings)
-            tokenizer = Tokenizer.from_metadata(file.metadata)
-            return cls(facts, tokenizer, ChatTemplate.from_metadata(file.metadata, tokenizer))
+_UNKNOWN_LOAD_S = 1.0
+"""What a load is taken to cost before one was seen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,16 +56,25 @@ class ModelStatus:
     size_bytes: int | None
     state: State
     active: bool
+    pinned: bool
+    keep_alive_s: float | None
+    """None is for ever."""
     estimated_bytes: int | None
+    """Of this load, or of the last."""
+    measured_bytes: int | None
+    """The most that its worker was seen to take, in this load or the last."""
     used_bytes: int
     source: str | None
+    progress: Progress | None
     error: str | None
 
 
 class Model:
     """What the registry knows of one model, and what is going on with it."""
 
-    def __init__(self, entry: ModelEntry, path: Path | None) -> None:
+    def __init__(self, entry: ModelEntry, path: Path | None, on_idle: Callable[[], None] = lambda: None) -> None:
+        """`on_idle` is called when the last request has let go, or the model has left."""
+        now = time.monotonic()
         self.entry = entry
         self.path = path
         self.state: State = "available" if path is None else "downloaded"
@@ -150,21 +82,41 @@ class Model:
         self.facts: Facts | None = None
         self.loaded: LoadedModel | None = None
         self.loading: asyncio.Task[None] | None = None
-        self.asked_context: int | None = None
+        """A load, or the tries to bring a worker back that died."""
+        self.fetching: asyncio.Task[Path] | None = None
         self.unloading: asyncio.Task[None] | None = None
+        self.asked_context: int | None = None
+        self.keep_alive = math.inf
+        self.pinned = False
         self.force = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
+        self.on_idle = on_idle
+        self.restarts = Restarts()
+        self.restarting: str | None = None
+        """While a worker is brought back: how the last one ended."""
+        self.pulse = Pulse(now)
+        self._estimate: Estimate | None = None
+        self._measured = 0
+        self.load_s = _UNKNOWN_LOAD_S
+        """What the last load took."""
+        self.replaced: tuple[str, ...] = ()
+        """The models that left for this one, where it was loaded to stay."""
+        self._loaded_at = self._used_at = now
         self._leases: set[Lease] = set()
         self._watchers: list[Watcher] = []
-        self._steps = -1
-        self._moved_at = time.monotonic()
+        self._progress: Progress | None = None
+
+    @property
+    def name(self) -> str:
+        """What it goes by."""
+        return self.entry.name
 
     # ---- loading --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def watched_by(self, watcher: Watcher | None) -> Iterator[None]:
-        """Tell `watcher` of the progress of a load for as long as this lasts."""
+        """Tell `watcher` of the progress of a load or a download for as long as this lasts."""
         if watcher is None:
             yield
             return
@@ -176,48 +128,65 @@ class Model:
 
     def tell(self, progress: Progress) -> None:
         """Pass progress on to those who watch."""
+        self._progress = progress
         for watcher in list(self._watchers):
             watcher(progress)
 
     def locate(self, path: Path | None) -> None:
         """Take note of where the file is now, where nothing is going on with it."""
-        if self.state in ("available", "downloaded") and self.loading is None and path != self.path:
+        resting = self.state in ("available", "downloaded") and self.loading is None and self.fetching is None
+        if resting and path != self.path:
             self.path, self.facts = path, None
             self.rest()
 
     def rest(self, error: str | None = None) -> None:
         """Back to a state without a worker; `error` says why the last try did not work."""
         self.loaded = None
+        self.restarting = None
         self.state = "available" if self.path is None else "downloaded"
         self.error = error
 
     def fail(self, reason: str) -> None:
         """The worker is gone, or never came."""
         self.loaded = None
+        self.restarting = None
         self.state = "failed"
         self.error = reason
+
+    def came_up(self, loaded: LoadedModel, load_s: float) -> None:
+        """It can answer from now on."""
+        now = time.monotonic()
+        self.loaded, self.state, self.error, self.restarting = loaded, "loaded", None, None
+        self._estimate, self._measured = loaded.estimate, loaded.engine.rss_bytes()
+        self.load_s, self._loaded_at, self._used_at = load_s, now, now
+        self.pulse = Pulse(now)
+        self.restarts.came_up(now)
 
     def refuse_other_context(self, context_length: int | None) -> None:
         """Conflict, where it is loaded or being loaded with a context other than this one."""
         current = self.loaded.context_length if self.loaded else self.asked_context
         if context_length is not None and context_length != current:
             raise Conflict(
-                f"The model {self.entry.name} is {self.state} with a context of {current or 'its own'} tokens: "
+                f"The model {self.name} is {self.state} with a context of {current or 'its own'} tokens: "
                 f"unload it before loading it with {context_length}.",
                 param="context_length",
             )
 
     # ---- requests -------------------------------------------------------------------------------------
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether requests can be taken now."""
+        return self.loaded is not None and self.loaded.engine.alive and self.state == "loaded"
+
     def not_ready(self) -> ModelNotReady:
         """The error that says why requests cannot be taken now, and what to do."""
-        name, state = self.entry.name, self.state
         reason = f" ({self.error})" if self.error else ""
         advice = "try again soon" if self.loading is not None else "load it with POST /load_model"
         return ModelNotReady(
-            f"The model {name} is {state}{reason}: {advice}.",
+            f"The model {self.name} is {self.state}{reason}: {advice}.",
             param="model",
-            details={"model": name, "state": state},
+            details={"model": self.name, "state": self.state},
         )
 
     def lease(self, lease: Lease) -> None:
@@ -227,31 +196,59 @@ class Model:
 
     def release(self, lease: Lease) -> None:
         """The request is over."""
-        self._leases.discard(lease)
-        if not self._leases:
-            self.idle.set()
+        if lease in self._leases:
+            self._leases.remove(lease)
+            self._used_at = time.monotonic()
+            if not self._leases:
+                self.idle.set()
+                self.on_idle()
 
     def cancel_all(self) -> None:
         """Ask every request that holds the model to end."""
         for lease in list(self._leases):
             lease.cancel()
 
-    # ---- health ---------------------------------------------------------------------------------------
+    def expires_at(self) -> float:
+        """When it has been idle for as long as it is kept; infinite while it answers or is to be kept."""
+        if not self.can_answer or not self.idle.is_set() or self.pinned:
+            return math.inf
+        return self._used_at + self.keep_alive
 
-    def note_steps(self) -> None:
-        """Remember when the worker was last seen to get on; to be called a few times a second."""
-        stats = self.loaded.engine.stats if self.loaded else None
-        steps = stats.steps if stats else 0
-        if steps != self._steps or not self._is_busy():
-            self._steps = steps
-            self._moved_at = time.monotonic()
+    # ---- memory and health ----------------------------------------------------------------------------
+
+    def resident(self) -> Resident | None:
+        """Its place in memory; None where it has none."""
+        if self.loaded is None:
+            return None
+        return Resident(
+            self.name,
+            size_bytes=max(self.loaded.estimate.required_bytes, self.loaded.engine.rss_bytes()),
+            reload_s=self.load_s,
+            loaded_at=self._loaded_at,
+            used_at=self._used_at,
+            busy=not self.idle.is_set() or self.state != "loaded",
+            pinned=self.pinned,
+        )
+
+    def untouched_bytes(self) -> int:
+        """Memory that it was promised and has not taken yet."""
+        if self.loaded is None:
+            return 0
+        return max(0, self.loaded.estimate.required_bytes - self.loaded.engine.rss_bytes())
+
+    def note_signs(self) -> float:
+        """Look at the worker, a few times a second; for how many seconds it has shown no progress."""
+        if self.loaded is None:
+            return 0.0
+        engine, now = self.loaded.engine, time.monotonic()
+        steps = engine.stats.steps if engine.stats else 0
+        self.pulse.note(now, busy=engine.in_flight > 0, steps=steps, cpu_s=engine.cpu_s())
+        self._measured = max(self._measured, engine.rss_bytes())
+        return self.pulse.stalled_s(now)
 
     def stalled_s(self) -> float:
-        """Seconds since the worker last made a step; 0 where it has nothing to do."""
-        return time.monotonic() - self._moved_at if self._is_busy() else 0.0
-
-    def _is_busy(self) -> bool:
-        return self.loaded is not None and self.loaded.engine.in_flight > 0
+        """Seconds without progress, as of the last look; 0 where it has nothing to do."""
+        return self.pulse.stalled_s(time.monotonic()) if self.loaded and self.loaded.engine.in_flight else 0.0
 
     # ---- telling --------------------------------------------------------------------------------------
 
@@ -259,6 +256,8 @@ class Model:
         """What people are told."""
         entry, facts, loaded = self.entry, self.facts, self.loaded
         context = entry.defaults.context_length or (facts.footprint.trained_context if facts else None)
+        used = loaded.engine.rss_bytes() if loaded else 0
+        self._measured = max(self._measured, used)
         return ModelStatus(
             name=entry.name,
             architecture=entry.architecture or (facts.architecture if facts else None),
@@ -268,9 +267,13 @@ class Model:
             size_bytes=facts.size_bytes if facts else entry.size_bytes,
             state=self.state,
             active=active,
-            estimated_bytes=loaded.estimate.required_bytes if loaded else None,
-            used_bytes=loaded.engine.rss_bytes() if loaded else 0,
+            pinned=self.pinned,
+            keep_alive_s=self.keep_alive if math.isfinite(self.keep_alive) else None,
+            estimated_bytes=self._estimate.required_bytes if self._estimate else None,
+            measured_bytes=self._measured or None,
+            used_bytes=used,
             source=_source(entry),
+            progress=self._progress if self.state in ("downloading", "loading") else None,
             error=self.error,
         )
 

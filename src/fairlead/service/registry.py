@@ -1,52 +1,32 @@
 """The models known to the server, the state of each, and which of them is the active one.
 
-Owns the workers: it loads, watches and unloads them. At most one load per model is under way, whoever asks
-and however often; loads of different models wait for each other once they take memory. Knows nothing of
-HTTP, and of a request only that it holds a model (`Lease`).
+What the rest of the server asks of models goes through here. The parts are elsewhere: files in `library.py`, loads in
+`loads.py`, requests that wait for a model in `reception.py`. Knows nothing of HTTP, and of a request only that it
+holds a model (`Lease`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
 
 from fairlead.config import Settings
-from fairlead.engine import messages
 from fairlead.engine.client import EngineClient
-from fairlead.errors import (
-    Conflict,
-    DoesNotFit,
-    DownloadError,
-    Draining,
-    EngineFailed,
-    FairleadError,
-    ModelNotReady,
-)
-from fairlead.gguf import download
-from fairlead.gguf.catalogue import Catalogue
-from fairlead.service import memory
-from fairlead.service.model import Facts, Lease, LoadedModel, Model, ModelStatus, Pace, Reading, Watcher
+from fairlead.errors import Conflict, DoesNotFit, Draining, FairleadError, ModelNotReady
+from fairlead.service import capacity
+from fairlead.service.library import Library, without_folders
+from fairlead.service.loads import Loads
+from fairlead.service.model import Lease, LoadedModel, Model, ModelStatus
+from fairlead.service.placement import Estimated, estimated
+from fairlead.service.progress import Watcher
+from fairlead.service.reception import Reception
+from fairlead.service.workers import StartEngine
 
 logger = logging.getLogger(__name__)
 
-_WATCH_S = 0.5
-_FORCE_S = 2.0
-"""How long cancelled answers have to end before their worker is stopped under them."""
-
-
-class StartEngine(Protocol):
-    """`EngineClient.start`, or a stand-in for tests."""
-
-    def __call__(
-        self, load: messages.Load, on_progress: Callable[[int, int], None] | None = None, /
-    ) -> Awaitable[EngineClient]:
-        """A worker that has loaded the model."""
+_SOMEBODY = "local"
 
 
 class Registry:
@@ -55,24 +35,14 @@ class Registry:
     Args:
         settings: of the server; they say what is in the catalogue.
         start_engine: starts a worker.
-        stall_s: how long a worker with work may go without a step before the server counts as degraded.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        start_engine: StartEngine = EngineClient.start,
-        *,
-        stall_s: float = 30.0,
-    ) -> None:
+    def __init__(self, settings: Settings, start_engine: StartEngine = EngineClient.start) -> None:
         self._settings = settings
-        self._catalogue = catalogue = Catalogue(settings)
-        self._start_engine = start_engine
-        self._stall_s = stall_s
-        self._models = {entry.name: Model(entry, catalogue.path(entry)) for entry in catalogue}
+        self.library = Library(settings, self._look_again)
+        self._loads = Loads(settings, self.library, start_engine, self._load_ended)
+        self._reception = Reception(settings, self._loads)
         self._active: str | None = None
-        self._memory = asyncio.Lock()
-        self._watches: set[asyncio.Task[None]] = set()
         self._draining = False
 
     # ---- what there is --------------------------------------------------------------------------------
@@ -84,86 +54,138 @@ class Registry:
 
     def states(self) -> dict[str, str]:
         """Each model's state."""
-        self._locate()
-        return {name: model.state for name, model in self._models.items()}
+        self.library.locate()
+        return {model.name: model.state for model in self.library}
 
     def loaded(self) -> list[LoadedModel]:
         """The models that can answer now."""
-        return [model.loaded for model in self._models.values() if model.loaded and model.state == "loaded"]
+        return [model.loaded for model in self.library if model.loaded and model.can_answer]
 
     def check_name(self, name: str) -> None:
         """ModelNotFound for a name that no model has."""
-        self._find(name)
+        self.library.find(name)
 
-    async def statuses(self) -> list[ModelStatus]:
-        """What people are told of each model."""
-        self._locate()
-        return [await self._status(model) for model in self._models.values()]
+    async def statuses(self, words: str = "") -> list[ModelStatus]:
+        """What people are told of each model, or of those that have all these words in what is known of them."""
+        self.library.locate()
+        wanted = self.library.matching(words) if words else None
+        return [await self.status(model) for model in list(self.library) if wanted is None or model.name in wanted]
+
+    async def status(self, model: Model) -> ModelStatus:
+        """What people are told of one model."""
+        if model.path is not None and model.facts is None and model.error is None:
+            try:
+                await self.library.facts(model)
+            except FairleadError as error:
+                model.error = without_folders(error.message, model.path)
+        return model.status(active=model.name == self._active)
 
     def add(self, name_or_file: str) -> str:
         """Make sure that a model, or a model file on this machine, is known; returns the name it goes by.
 
         For the operator's words alone, never for a name out of a request. Errors as in `Catalogue.resolve`.
         """
-        entry = self._catalogue.resolve(name_or_file)
-        known = self._models.get(entry.name)
-        if known is None or known.entry != entry:
-            self._models[entry.name] = Model(entry, self._catalogue.path(entry))
-        return entry.name
+        return self.library.take_in(name_or_file)
 
     def trouble(self) -> str | None:
         """Why the server is not healthy; None where it is."""
         if self._draining:
             return "The server is shutting down."
-        active = self._models.get(self._active or "")
-        if active is not None and active.state == "failed":
-            return f"The active model {active.entry.name} failed: {active.error}"
-        for name, model in self._models.items():
-            if (stalled := model.stalled_s()) > self._stall_s:
-                return f"The engine of {name} has work and made no step for {stalled:.0f} s."
+        for model in self.library:
+            if model.restarting is not None:
+                return f"The worker of {model.name} {model.restarting}; it is brought back."
+            if model.name == self._active and model.state == "failed":
+                return f"The active model {model.name} failed: {model.error}"
+            if (stalled := model.stalled_s()) > self._settings.watchdog_s / 2:
+                return f"The worker of {model.name} has work and has made no step for {stalled:.0f} s."
         return None
+
+    async def estimate(self, name: str, context_length: int | None = None) -> Estimated:
+        """What loading a model would take, beside what there is.
+
+        Raises:
+            ModelNotFound, DownloadError, ModelFileError
+        """
+        model = self.library.find(name)
+        facts = await self.library.facts(model)
+        residents = self._loads.residents()
+        own = sum(resident.size_bytes for resident in residents if resident.name == model.name)
+        others = [resident for resident in residents if resident.name != model.name]
+        wish = self._loads.wish(model, context_length)
+        gpus = await asyncio.to_thread(capacity.gpus)
+        return estimated(
+            model.name, facts.footprint, wish, self._loads.available() + own, others, time.monotonic(), gpus
+        )
 
     # ---- requests -------------------------------------------------------------------------------------
 
-    def acquire(self, name: str | None, cancel: Callable[[], None]) -> Lease:
-        """Hold a model for a request; None is the active one. `cancel` is called where the request must end.
+    async def acquire(
+        self, name: str | None, cancel: Callable[[], None], *, user: str = _SOMEBODY, keep_alive: float | None = None
+    ) -> Lease:
+        """Hold a model for a request, waiting for it where it is being loaded or has to be first.
+
+        Args:
+            name: None is the active model.
+            cancel: called where the request must end.
+            user: whose request it is; turns are shared out between users.
+            keep_alive: seconds without a request that the model is kept from now on; None leaves that as it is.
 
         Raises:
             ModelNotFound, ModelNotReady, Draining
+            DoesNotFit: it had to be loaded first, and would not fit.
+            FairleadError: of a load that it waited for.
         """
         self._refuse_when_draining()
-        if name is None:
-            name = self._active
+        name = name or self._active
         if name is None:
             raise ModelNotReady("No model is active: load one with POST /set_model, or name one.")
-        model = self._find(name)
-        if model.loaded is None or model.state != "loaded":
+        model = self.library.find(name)
+        if model.loaded is not None and model.can_answer and not self._reception.is_closed(model):
+            lease = Lease(model, model.loaded, cancel)
+        else:
+            lease = await self._wait_for(model, user)
+            lease.cancel = cancel
+        if keep_alive is not None:
+            model.keep_alive = keep_alive
+        return lease
+
+    async def _wait_for(self, model: Model, user: str) -> Lease:
+        """Wait until it is the model's turn."""
+        on_disk = model.path is not None and model.state != "failed"
+        if model.loading is None and not (self._settings.load_on_demand and on_disk):
             raise model.not_ready()
-        return Lease(model, model.loaded, cancel)
+        if model.loading is None:
+            await self.library.facts(model)
+        return await self._reception.wait_for(model, user)
 
     # ---- loading --------------------------------------------------------------------------------------
 
     async def load(
-        self, name: str, context_length: int | None = None, on_progress: Watcher | None = None
+        self,
+        name: str,
+        context_length: int | None = None,
+        on_progress: Watcher | None = None,
+        *,
+        keep_alive: float | None = None,
+        pin: bool | None = None,
     ) -> ModelStatus:
         """Load a model, downloading it first where needed; returns at once where it is loaded already.
 
-        Whoever asks while a load is under way joins it. A caller who goes away does not end it. The first
-        model that is loaded becomes the active one.
+        Idle models make room where that is needed, and are loaded again should the load fail then. Whoever asks
+        while a load is under way joins it. A caller who goes away does not end it. The first model that is loaded
+        becomes the active one; so does one that took the active one's place.
 
         Raises:
             ModelNotFound, DownloadError, ModelFileError, DoesNotFit, EngineFailed, Draining
             Conflict: it is loaded or being loaded with another context, or an unload ended the load.
         """
         self._refuse_when_draining()
-        model = self._find(name)
+        model = self.library.find(name)
         while model.unloading is not None:
             await asyncio.wait({model.unloading})
             self._refuse_when_draining()
         if model.loaded is None and model.loading is None:
-            model.asked_context = context_length
-            model.loading = asyncio.create_task(self._load(model), name=f"load {name}")
-            model.loading.add_done_callback(functools.partial(_load_ended, model))
+            self._loads.begin(model, context_length)
         else:
             model.refuse_other_context(context_length)
         if (task := model.loading) is not None:
@@ -171,13 +193,26 @@ class Registry:
                 await asyncio.wait({task})
             if task.cancelled():
                 self._refuse_when_draining()
-                raise Conflict(f"Loading {name} was ended by an unload.")
+                raise Conflict(f"Loading {model.name} was ended by an unload.")
             task.result()
-        return await self._status(model)
+        model.keep_alive = model.keep_alive if keep_alive is None else keep_alive
+        model.pinned = model.pinned if pin is None else pin
+        self._reception.look_again()
+        return await self.status(model)
 
-    async def set_active(self, name: str) -> None:
-        """Make a model the active one; loads it first. Errors as in `load`."""
-        self._active = (await self.load(name)).name
+    async def set_active(self, name: str, *, user: str = _SOMEBODY) -> None:
+        """Make a model the active one; loads it first, and waits for its turn where others are answering in its place.
+
+        Errors as in `load`.
+        """
+        try:
+            self._active = (await self.load(name)).name
+        except DoesNotFit as error:
+            model = self.library.find(name)
+            if not error.details.get("busy") or not self._settings.load_on_demand:
+                raise
+            (await self._wait_for(model, user)).release()
+            self._active = model.name
 
     async def start(self, name: str) -> None:
         """Load the model that the server starts with, active from the first. A failure shows in its state."""
@@ -187,213 +222,76 @@ class Registry:
         except FairleadError as error:
             logger.warning("the server starts without %s: %s", name, error.message)
 
+    async def fetch(self, name: str, on_progress: Watcher | None = None) -> ModelStatus:
+        """Download a model without loading it.
+
+        Raises:
+            ModelNotFound, DownloadError, ModelFileError, Draining
+            Conflict: an unload ended it.
+        """
+        self._refuse_when_draining()
+        model = self.library.find(name)
+        with model.watched_by(on_progress):
+            fetch = asyncio.ensure_future(self.library.file(model))
+            try:
+                await asyncio.wait({fetch})
+            finally:
+                fetch.cancel()  # this wait for it alone: the download goes on
+        if fetch.cancelled():
+            self._refuse_when_draining()
+            raise Conflict(f"Fetching {model.name} was ended by an unload.")
+        fetch.result()
+        return await self.status(model)
+
     async def unload(self, name: str, *, force: bool = False) -> ModelStatus:
         """Unload a model: its running requests finish first, or with `force` are cancelled.
 
-        A load that is under way is ended, and the reason of a failure forgotten.
+        A load or a download that is under way is ended, and the reason of a failure forgotten.
 
         Raises:
             ModelNotFound
             Conflict: the model is not loaded.
         """
-        model = self._find(name)
-        name = model.entry.name
-        load = model.loading
-        if load is not None:
-            load.cancel()
-            await asyncio.wait({load})
+        model = self.library.find(name)
+        name = model.name
+        tasks = {task for task in (model.loading, model.fetching) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if model.unloading is not None or model.loaded is not None:
-            await self._end_worker(model, force=force)
+            await self._loads.workers.end(model, force=force)
         elif model.state == "failed":
             model.rest()
-        elif load is None:
+        elif not tasks:
             raise Conflict(f"The model {name} is not loaded.", param="name", details={"state": model.state})
-        if self._active == name and model.loaded is None:
+        if self._active == name and model.loaded is None and model.loading is None:
             self._active = None
-        return await self._status(model)
+        return await self.status(model)
 
     def drain(self) -> None:
-        """Take nothing new from now on."""
+        """Take nothing new from now on; those who wait for a model are told."""
         self._draining = True
+        self._reception.refuse_all(Draining("The server is shutting down and takes nothing new."))
 
     async def close(self, *, force: bool = False) -> None:
         """End every load and every worker; `force` does not wait for what a worker is doing."""
-        self._draining = True
-        loads = {model.loading for model in self._models.values() if model.loading is not None}
-        for task in loads:
-            task.cancel()
-        await asyncio.gather(*loads, return_exceptions=True)
-        engines = []
-        for model in self._models.values():
-            if model.loaded is not None:
-                engines.append(model.loaded.engine)
-                model.rest()
-        await asyncio.gather(*(engine.close(force=force) for engine in engines))
-        for task in self._watches:
-            task.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
-
-    # ---- one model ------------------------------------------------------------------------------------
+        self.drain()
+        await self._reception.close()
+        await self._loads.close(force=force)
 
     def _refuse_when_draining(self) -> None:
         if self._draining:
             raise Draining("The server is shutting down and takes nothing new.")
 
-    def _find(self, name: str) -> Model:
-        """The record of a model; the catalogue says what is wrong with a name that is not known."""
-        return self._models.get(name) or self._models[self._catalogue.find(name).name]
+    def _look_again(self) -> None:
+        self._reception.look_again()
 
-    def _locate(self) -> None:
-        """Notice files that others have put in place or taken away."""
-        for model in self._models.values():
-            model.locate(self._catalogue.path(model.entry))
-
-    async def _status(self, model: Model) -> ModelStatus:
-        if model.path is not None and model.facts is None and model.error is None:
-            try:
-                model.facts = await asyncio.to_thread(Facts.read, model.path, self._settings)
-            except FairleadError as error:
-                model.error = _without_folders(error.message, model.path)
-        return model.status(active=model.entry.name == self._active)
-
-    async def _load(self, model: Model) -> None:
-        """The one task that loads a model; leaves it loaded, or in a state that says why not."""
-        name = model.entry.name
-        started = time.monotonic()
-        model.error = None
-        try:
-            path = model.path = self._catalogue.path(model.entry) or await self._fetch(model)
-            model.loaded = await self._bring_up(model, path)
-            model.state = "loaded"
-        except asyncio.CancelledError:
-            model.rest()
-            raise
-        except DoesNotFit as error:
-            model.rest(error.message)
-            raise
-        except FairleadError as error:
-            error.message = _without_folders(error.message, model.path)
-            model.fail(error.message)
-            raise
-        except Exception as error:
-            logger.exception("loading %s failed", name)
-            model.fail("It could not be loaded for an unforeseen reason; the server's log has it.")
-            raise EngineFailed(f"{name}: {model.error}") from error
-        if self._active is None:
-            self._active = name
-        watch = asyncio.create_task(self._watch(model, model.loaded.engine), name=f"watch {name}")
-        self._watches.add(watch)
-        watch.add_done_callback(self._watches.discard)
-        logger.info("model %s loaded in %.1f s", name, time.monotonic() - started)
-
-    async def _fetch(self, model: Model) -> Path:
-        """Download a model in a thread. Cancelling this stops the thread at its next report of progress."""
-        model.state = "downloading"
-        loop = asyncio.get_running_loop()
-        stopped = threading.Event()
-        told = Pace()
-
-        def report(progress: download.Progress) -> None:
-            if stopped.is_set():
-                raise DownloadError("The download was ended.")
-            if step := told.progress(progress.phase, progress.done, progress.total):
-                loop.call_soon_threadsafe(model.tell, step)
-
-        try:
-            return await asyncio.to_thread(download.fetch, model.entry, self._settings.models_dir, report)
-        finally:
-            stopped.set()
-
-    async def _bring_up(self, model: Model, path: Path) -> LoadedModel:
-        """Read the file, see that it fits, and start its worker; one model at a time."""
-        model.state = "loading"
-        entry, settings = model.entry, self._settings
-        reading = await asyncio.to_thread(Reading.of, path, settings)
-        model.facts = reading.facts
-        context = model.asked_context or settings.context_length or entry.defaults.context_length
-        async with self._memory:
-            plan = reading.facts.footprint.plan(context, settings.kv_tokens, self._available())
-            load = messages.Load(
-                path=str(path),
-                context_length=plan.context_length,
-                kv_tokens=plan.kv_tokens,
-                kv_type=settings.kv_type,
-                threads=settings.threads,
-                max_batch_tokens=settings.max_batch_tokens,
-            )
-            told = Pace()
-
-            def report(done: int, total: int) -> None:
-                if step := told.progress("loading", done, total):
-                    model.tell(step)
-
-            engine = await self._start_engine(load, report)
-        return LoadedModel(
-            name=entry.name,
-            engine=engine,
-            tokenizer=reading.tokenizer,
-            template=reading.template,
-            context_length=plan.context_length,
-            defaults=entry.defaults,
-            estimate=plan.estimate,
-        )
-
-    def _available(self) -> int:
-        """Free memory, less what loaded models were promised and have not touched yet."""
-        promised = 0
-        for model in self._models.values():
-            if model.loaded is not None:
-                promised += max(0, model.loaded.estimate.required_bytes - model.loaded.engine.rss_bytes())
-        return max(0, memory.available_bytes() - promised)
-
-    async def _watch(self, model: Model, engine: EngineClient) -> None:
-        """Notice that a worker has ended on its own, and when it last got on."""
-        closed = asyncio.ensure_future(engine.wait_closed())
-        try:
-            while not closed.done():
-                await asyncio.wait({closed}, timeout=_WATCH_S)
-                model.note_steps()
-        finally:
-            closed.cancel()
-        if model.loaded is not None and model.loaded.engine is engine and model.unloading is None:
-            model.fail("Its worker ended unexpectedly; load the model again.")
-            logger.error("the worker of %s ended unexpectedly", model.entry.name)
-
-    async def _end_worker(self, model: Model, *, force: bool) -> None:
-        """Unload once, however many ask for it; one who asks with `force` speeds it up for all."""
-        if model.unloading is None and model.loaded is not None:
-            model.state = "unloading"
-            model.force.clear()
-            model.unloading = asyncio.create_task(self._unload(model, model.loaded.engine))
-        if force:
-            model.force.set()
-        if model.unloading is not None:
-            await asyncio.wait({model.unloading})
-
-    async def _unload(self, model: Model, engine: EngineClient) -> None:
-        idle = asyncio.create_task(model.idle.wait())
-        forced = asyncio.create_task(model.force.wait())
-        try:
-            await asyncio.wait({idle, forced}, return_when=asyncio.FIRST_COMPLETED)
-            if not idle.done():
-                model.cancel_all()
-                await asyncio.wait({idle}, timeout=_FORCE_S)
-            await engine.close(force=not idle.done())
-        finally:
-            idle.cancel()
-            forced.cancel()
-            model.rest()
-            model.unloading = None
-        logger.info("model %s unloaded", model.entry.name)
-
-
-def _without_folders(message: str, path: Path | None) -> str:
-    """A message for clients, who are told of no path of the server."""
-    return message if path is None else message.replace(str(path), path.name)
-
-
-def _load_ended(model: Model, task: asyncio.Task[None]) -> None:
-    """Also where the task was cancelled before it began. Everybody who asked may be gone: the model tells of errors."""
-    model.loading = None
-    if not task.cancelled():
-        task.exception()  # or asyncio complains that nobody looked
+    def _load_ended(self, model: Model, error: FairleadError | None) -> None:
+        """Tell those who wait for a model; the first that was loaded becomes the active one."""
+        if error is not None:
+            self._reception.load_failed(model, error)
+            return
+        if self._active is None or self._active in model.replaced:
+            self._active = model.name
+        self._reception.admit(model)

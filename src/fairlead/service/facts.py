@@ -1,0 +1,58 @@
+"""What a model file says of itself, as far as the server needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fairlead.config import Settings
+from fairlead.gguf.reader import GGUFFile
+from fairlead.gguf.tokenizer import Tokenizer
+from fairlead.models import describe
+from fairlead.service.memory import Footprint
+from fairlead.service.prompt import ChatTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the header of a model file tells."""
+
+    architecture: str
+    parameters: int
+    quantization: str
+    size_bytes: int
+    footprint: Footprint
+
+    @classmethod
+    def read(cls, path: Path, settings: Settings) -> Self:
+        """The facts of a file, from its header alone.
+
+        Raises:
+            ModelFileError, UnsupportedModel
+        """
+        with GGUFFile.open(path) as file:
+            return cls.of(file, settings)
+
+    @classmethod
+    def of(cls, file: GGUFFile, settings: Settings) -> Self:
+        """The facts of an open file."""
+        footprint = Footprint.of(describe(file), file.tensors.values(), settings)
+        return cls(file.architecture, file.parameter_count, file.quantization, file.size, footprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that the server itself needs of a model file: the facts and the text side."""
+
+    facts: Facts
+    tokenizer: Tokenizer
+    template: ChatTemplate
+
+    @classmethod
+    def of(cls, path: Path, settings: Settings) -> Self:
+        """Read a file; takes up to seconds for a large vocabulary. Errors as in `Facts.read`."""
+        with GGUFFile.open(path) as file:
+            facts = Facts.of(file, settings)
+            tokenizer = Tokenizer.from_metadata(file.metadata)
+            return cls(facts, tokenizer, ChatTemplate.from_metadata(file.metadata, tokenizer))
