@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.client import Answer, Event, EventParser, FairleadClient, LoadProgress, ModelInfo, Text, Unreachable
+from fairlead.client import Answer, Event, EventParser, FairleadClient, Text, Unreachable
 from fairlead.errors import FairleadError, InvalidRequest, ModelNotFound, QueueFull, RequestNotFound
+from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Removed, Verified
 
 ANSWER = {
     "id": "r1",
@@ -158,6 +159,30 @@ async def test_loading_reports_progress_and_then_the_model(server: Scripted, cli
     steps = [step async for step in client.load_model("a", context_length=2048)]
     assert steps == [LoadProgress("downloading", 5), ModelInfo("a", "loaded")]
     assert server.requests[0][2] == {"name": "a", "stream": True, "context_length": 2048}
+
+
+async def test_how_long_to_keep_a_model_goes_with_its_load(server: Scripted, client: FairleadClient) -> None:
+    server.says(200, event("done", {"name": "a", "state": "loaded", "pinned": True, "keep_alive_s": 300}))
+    (model,) = [step async for step in client.load_model("a", keep_alive="5m", pin=True)]
+    assert model == ModelInfo("a", "loaded", pinned=True, keep_alive_s=300)
+    assert server.requests[0][2] == {"name": "a", "stream": True, "keep_alive": "5m", "pin": True}
+
+
+async def test_the_files_of_models(server: Scripted, client: FairleadClient) -> None:
+    figures = dict.fromkeys(
+        ("context_length", "kv_tokens", "weight_bytes", "kv_bytes", "work_bytes", "margin_bytes"), 1
+    ) | {"required_bytes": 4, "available_bytes": 3}
+    server.says(200, {"name": "a", **figures, "fits": False, "unloads": []})
+    assert isinstance(told := await client.estimate("a", context_length=4096), Estimate)
+    assert not told.fits
+    server.says(201, {"name": "a", "state": "available"})
+    assert (await client.add_model("o/r", "a.gguf", name="a")).state == "available"
+    server.says(200, {"name": "a", "freed_bytes": 7})
+    assert await client.remove_model("a/b") == Removed("a", 7)
+    server.says(200, event("progress", {"phase": "verifying"}), event("done", {"name": "a", "sha256": "f"}))
+    assert [step async for step in client.verify_model("a")] == [LoadProgress("verifying"), Verified("a", "f")]
+    server.says(200, event("done", {"name": "a", "state": "downloaded"}))
+    assert [step async for step in client.pull_model("a")] == [ModelInfo("a", "downloaded")]
 
 
 async def test_set_unload_and_cancel(server: Scripted, client: FairleadClient) -> None:

@@ -23,8 +23,9 @@ ALLOWED = {
     },
     "api": {"errors", "checks", "config", "service"},
     "config": {"errors", "checks"},
-    "client": {"errors"},
-    "cli": {"errors", "config", "client", "gguf", "kernels", "api"},
+    "model_info": set[str](),
+    "client": {"errors", "model_info"},
+    "cli": {"errors", "checks", "config", "client", "model_info", "gguf", "kernels", "api"},
     "tui": {"errors", "client"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""

@@ -7,16 +7,17 @@ Knows nothing of engines, files or terminals.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self, TypedDict, TypeVar, Unpack
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 
 from fairlead.errors import FairleadError, QueueFull
+from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Models, Removed, Verified
 
 _CONNECT_S = 5.0
 _ANSWER_S = 10.0
@@ -60,46 +61,6 @@ class Health(msgspec.Struct, frozen=True):
     active_model: str | None = None
     models: dict[str, str] = {}
     reason: str | None = None
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """In bytes; None where it is not known."""
-
-    estimated_bytes: int | None = None
-    used_bytes: int | None = None
-
-
-class ModelInfo(msgspec.Struct, frozen=True):
-    """A model as the server knows it."""
-
-    name: str
-    state: str
-    active: bool = False
-    architecture: str | None = None
-    parameters: str | None = None
-    quantization: str | None = None
-    context_length: int | None = None
-    size_bytes: int | None = None
-    capabilities: list[str] = []
-    memory: Memory = Memory()
-    source: str | None = None
-    error: str | None = None
-
-
-class Models(msgspec.Struct, frozen=True):
-    """All models, and the name of the active one."""
-
-    models: list[ModelInfo]
-    active: str | None = None
-
-
-class LoadProgress(msgspec.Struct, frozen=True):
-    """How far a load is, in bytes; `total` and `eta_ms` are None while nobody knows."""
-
-    phase: str
-    bytes: int = 0
-    total: int | None = None
-    eta_ms: float | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -198,26 +159,53 @@ class FairleadClient:
             _raise_for(response)
         return _decode(response.content, Health)
 
-    async def models(self) -> Models:
-        """Every model that the server knows."""
+    async def models(self, words: str = "") -> Models:
+        """Every model that the server knows, or those that have all these words in what is known of them."""
         with _reached(self._http):
-            response = await self._http.get("/models", timeout=_ANSWER_S)
+            response = await self._http.get("/models", params={"q": words} if words else None, timeout=_ANSWER_S)
         _raise_for(response)
         return _decode(response.content, Models)
 
+    async def add_model(self, hub: str, file: str, *, name: str | None = None, revision: str = "main") -> ModelInfo:
+        """Add a file of a repository on the hub to the models; nothing is fetched yet."""
+        body = {"hub": hub, "file": file, "revision": revision}
+        return await self._post("/models", body if name is None else {**body, "name": name}, ModelInfo)
+
+    async def remove_model(self, name: str) -> Removed:
+        """Delete a model's files, and the model itself where it was added."""
+        with _reached(self._http):
+            response = await self._http.delete(f"/models/{quote(name, safe='')}")
+        _raise_for(response)
+        return _decode(response.content, Removed)
+
+    async def estimate(self, name: str, *, context_length: int | None = None) -> Estimate:
+        """What loading a model would take, and whether it would fit."""
+        body: dict[str, object] = {"name": name, "context_length": context_length}
+        return await self._post("/models/estimate", body, Estimate)
+
+    async def pull_model(self, name: str) -> AsyncGenerator[LoadProgress | ModelInfo]:
+        """Download a model: its progress, and last of all the model."""
+        async for step in self._progress("/models/pull", {"name": name, "stream": True}, ModelInfo):
+            yield step
+
+    async def verify_model(self, name: str) -> AsyncGenerator[LoadProgress | Verified]:
+        """Read a model's file through: its progress, and last of all its checksum; ModelFileError where it is wrong."""
+        async for step in self._progress("/models/verify", {"name": name, "stream": True}, Verified):
+            yield step
+
     async def load_model(
-        self, name: str, *, context_length: int | None = None
+        self,
+        name: str,
+        *,
+        context_length: int | None = None,
+        keep_alive: float | str | None = None,
+        pin: bool | None = None,
     ) -> AsyncGenerator[LoadProgress | ModelInfo]:
         """Load a model, downloaded first where needed: its progress, and last of all the model."""
-        body: dict[str, object] = {"name": name, "stream": True}
-        if context_length is not None:
-            body["context_length"] = context_length
-        async with self._events("/load_model", body) as events:
-            async for event in events:
-                if event.name == "progress":
-                    yield _decode(event.data, LoadProgress)
-                elif event.name == "done":
-                    yield _decode(event.data, ModelInfo)
+        given = {"context_length": context_length, "keep_alive": keep_alive, "pin": pin}
+        body = {"name": name, "stream": True, **{key: value for key, value in given.items() if value is not None}}
+        async for step in self._progress("/load_model", body, ModelInfo):
+            yield step
 
     async def set_model(self, name: str) -> str:
         """Make a model the active one, loaded first where it is not; the active model's name."""
@@ -248,14 +236,25 @@ class FairleadClient:
         with _reached(self._http):
             _raise_for(await self._http.post("/cancel", json={"id": request_id}, timeout=_ANSWER_S))
 
-    async def _post(self, path: str, body: dict[str, object], kind: type[Result]) -> Result:
+    async def _progress(
+        self, path: str, body: Mapping[str, object], kind: type[Result]
+    ) -> AsyncGenerator[LoadProgress | Result]:
+        """The steps of something that takes its time, and at last what it came to."""
+        async with self._events(path, body) as events:
+            async for event in events:
+                if event.name == "progress":
+                    yield _decode(event.data, LoadProgress)
+                elif event.name == "done":
+                    yield _decode(event.data, kind)
+
+    async def _post(self, path: str, body: Mapping[str, object], kind: type[Result]) -> Result:
         with _reached(self._http):
             response = await self._http.post(path, json=body)
         _raise_for(response)
         return _decode(response.content, kind)
 
     @asynccontextmanager
-    async def _events(self, path: str, body: dict[str, object]) -> AsyncIterator[AsyncIterator[Event]]:
+    async def _events(self, path: str, body: Mapping[str, object]) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a stream up to `done`; an `error` event is raised, as is an end without either."""
         with _reached(self._http):
             async with self._http.stream("POST", path, json=body) as response:

@@ -10,126 +10,34 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from fairlead.config import STARTER, FileSource, HubSource, ModelEntry, Settings, WheelSource
-from fairlead.errors import DownloadError
+from fairlead.errors import DownloadError, ModelFileError
 from fairlead.gguf import hub, staging
 from fairlead.gguf.catalogue import Catalogue
 from fairlead.gguf.download import Progress, fetch
+from fairlead.gguf.formats import Format
+from fairlead.gguf.reader import GGUFFile
+from fairlead.gguf.staging import SourceError
+from fairlead.gguf.writer import NewTensor, write_gguf
+from tests import tiny_models
+from tests.loopback_hub import COMMIT, CONTENT, SHA256, Hub, serving
 
-CONTENT = b"GGUF" + bytes(range(256)) * 4096
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-COMMIT = "c" * 40
 ENTRY = ModelEntry("tiny", "tiny.gguf", (HubSource("owner/repo", "tiny.gguf"),))
-
-
-@dataclass
-class Hub:
-    """What the loopback hub serves and how badly; `requests` are (method, path, range)."""
-
-    url: str = ""
-    content: bytes = CONTENT
-    sha256: str | None = SHA256
-    status: int = 200
-    error_code: str | None = None
-    ranges: bool = True
-    cdn: bool = False
-    cuts: list[int] = field(default_factory=list)
-    """For each answer still to be cut off: after how many bytes."""
-    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
-    tokens: list[str | None] = field(default_factory=list)
-
-    def downloads(self) -> list[str | None]:
-        """The ranges asked for, one for each download."""
-        return [asked for method, _, asked in self.requests if method == "GET"]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    hub: ClassVar[Hub]
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def answer(self) -> None:
-        hub = self.hub
-        hub.requests.append((self.command, self.path, self.headers.get("Range")))
-        hub.tokens.append(self.headers.get("Authorization"))
-        if hub.status != 200:
-            self.send_response(hub.status)
-            if hub.error_code:
-                self.send_header("X-Error-Code", hub.error_code)
-            self.end_with(b"")
-        elif hub.cdn and not self.path.startswith("/cdn/"):
-            self.send_response(302)
-            self.send_header("Location", hub.url.replace("127.0.0.1", "localhost") + "/cdn/tiny")
-            self.send_metadata()
-            self.end_with(b"")
-        else:
-            self.send_file()
-
-    def send_metadata(self) -> None:
-        self.send_header("X-Repo-Commit", COMMIT)
-        if self.hub.sha256:
-            self.send_header("X-Linked-Etag", f'"{self.hub.sha256}"')
-        self.send_header("X-Linked-Size", str(len(self.hub.content)))
-
-    def send_file(self) -> None:
-        hub = self.hub
-        asked = self.headers.get("Range")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and hub.ranges else 0
-        body = hub.content[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(hub.content) - 1}/{len(hub.content)}")
-        self.send_metadata()
-        self.send_header("ETag", '"' + "e" * 40 + '"')
-        cut = hub.cuts.pop(0) if self.command == "GET" and hub.cuts else None
-        self.end_with(body, cut)
-
-    def end_with(self, body: bytes, cut: int | None = None) -> None:
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[:cut])
-            self.wfile.flush()
-        if cut is not None:
-            self.close_connection = True
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    served = Hub()
-
-    class OfThisTest(Handler):
-        hub = served
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), OfThisTest)
-    server.daemon_threads = True
-    served.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", served.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(hub, "_BACKOFF_S", 0.0)
-    try:
+    with serving(Hub()) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def left_over(models: Path) -> list[str]:
@@ -330,6 +238,60 @@ def test_the_second_waits_for_the_first_and_says_so(served: Hub, tmp_path: Path)
     other.join()
     assert seen[0] == Progress("waiting", 0, None)
     assert (tmp_path / "tiny.gguf").exists()
+
+
+# ---- headers alone --------------------------------------------------------------------------------
+
+
+def model_file(path: Path, weights: int) -> bytes:
+    """A GGUF file with a vocabulary and a tensor of so many weights."""
+    data = np.zeros(4 * weights, np.uint8)
+    write_gguf(path, tiny_models.metadata("qwen2"), [NewTensor("token_embd.weight", Format.F32, (weights,), data)])
+    return path.read_bytes()
+
+
+def test_a_header_is_read_by_its_range_alone(served: Hub, tmp_path: Path) -> None:
+    served.content = model_file(tmp_path / "whole.gguf", 4 << 20)
+    with (
+        hub.read_header(HubSource("owner/repo", "tiny.gguf")) as header,
+        GGUFFile.open(tmp_path / "whole.gguf") as whole,
+    ):
+        assert header.metadata == whole.metadata
+        assert header.size == whole.size
+        assert [tensor.shape for tensor in header.tensors.values()] == [(4 << 20,)]
+    assert served.downloads() == [f"bytes=0-{(2 << 20) - 1}"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_long_header_takes_more_of_them(
+    served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranges: bool
+) -> None:
+    served.content = model_file(tmp_path / "whole.gguf", 100_000)
+    served.ranges = ranges
+    monkeypatch.setattr(hub, "_HEADER_TRIES", (10, 1000, 300_000))
+    with hub.read_header(HubSource("owner/repo", "tiny.gguf")) as header:
+        assert header.size == len(served.content)
+    assert served.downloads() == ["bytes=0-9", "bytes=10-999", "bytes=1000-299999"]
+
+
+def test_a_header_that_is_none_or_has_no_end_is_said(
+    served: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = HubSource("owner/repo", "tiny.gguf")
+    served.content = b"PK" + bytes(5 << 20)
+    with pytest.raises(ModelFileError, match="does not begin with GGUF"):
+        hub.read_header(source)
+    assert len(served.downloads()) == 1
+    served.content = model_file(tmp_path / "whole.gguf", 100_000)
+    monkeypatch.setattr(hub, "_HEADER_TRIES", (10, 100))
+    with pytest.raises(SourceError, match="takes more than 100 bytes"):
+        hub.read_header(source)
+    served.cuts = [5]
+    with pytest.raises(SourceError, match="cannot be reached"):
+        hub.read_header(source)
+    served.status = 404
+    with pytest.raises(SourceError):
+        hub.read_header(source)
 
 
 # ---- wheels ---------------------------------------------------------------------------------------

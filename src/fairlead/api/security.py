@@ -26,7 +26,8 @@ from fairlead.api.errors import http_error
 MAX_BODY_BYTES: Final = 2 << 20
 """Four times the text of a 128 thousand token context."""
 _BODY_WITHIN_S: Final = 30.0
-_CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_WITH_A_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""A page cannot send DELETE elsewhere without asking first, and that is refused by its `Origin`."""
 
 
 class Door:
@@ -125,7 +126,7 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
-            if request.method in _CHANGING and not _is_json(request.headers.get("content-type", "")):
+            if request.method in _WITH_A_BODY and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415, "Send the body as Content-Type: application/json.")
             return await handle(JsonRequest(request.scope, request.receive))
 

@@ -117,7 +117,7 @@ async def _server(
 
 async def _loaded(client: FairleadClient, name: str | None) -> None:
     """Have the model loaded, with its progress in sight; `name` None is the active one, where there is one."""
-    from fairlead.client import LoadProgress
+    from fairlead.model_info import LoadProgress
 
     health = await client.health()
     name = name or health.active_model

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import config, doctor, generate, models, serve
+from fairlead.cli import catalogue, config, doctor, generate, models, serve
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -68,13 +68,16 @@ def start(
 for command in (
     serve.serve,
     generate.run,
-    models.pull,
-    models.list_models,
-    models.show,
+    catalogue.list_models,
+    catalogue.show,
+    catalogue.pull,
+    catalogue.add,
+    catalogue.verify,
+    catalogue.remove,
     models.ps,
     models.load,
     models.unload,
     doctor.doctor,
 ):
-    app.command("list" if command is models.list_models else None)(command)
+    app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")

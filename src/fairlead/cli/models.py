@@ -1,77 +1,19 @@
-"""Commands about models: `pull`, `list` and `show` need no server; `ps`, `load` and `unload` ask one."""
+"""Commands about models in memory, which ask the running server: `ps`, `load` and `unload`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairlead.cli.options import Config, Home, Url, address_from
-from fairlead.cli.terminal import note, progress, safe, size
-from fairlead.config import ModelEntry, load_settings
+from fairlead.cli.terminal import note, progress, safe, size, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fairlead.client import ModelInfo
+    from fairlead.model_info import ModelInfo
 
 Name = Annotated[str, typer.Argument(help="A name that `fairlead list` shows.", metavar="NAME")]
-
-
-def pull(name: Name, home: Home = None, config: Config = None) -> None:
-    """Download a model; goes on where an earlier try stopped, and verifies what came."""
-    from fairlead.cli.fetching import fetch_in_sight
-    from fairlead.gguf.catalogue import Catalogue
-
-    settings = load_settings(home, config)
-    entry = Catalogue(settings).find(name)
-    path = fetch_in_sight(entry, settings)
-    note(f"{entry.name} is at {path} ({size(path.stat().st_size)}).")
-
-
-def list_models(home: Home = None, config: Config = None) -> None:
-    """List the models that can be asked for by name, and which of them are on this machine."""
-    from fairlead.gguf.catalogue import Catalogue
-
-    catalogue = Catalogue(load_settings(home, config))
-    rows = []
-    for entry in catalogue:
-        path = catalogue.path(entry)
-        on_disk = path.stat().st_size if path else entry.size_bytes
-        what = (entry.architecture or "", entry.parameters or "", entry.quantization or "")
-        rows.append((entry.name, *what, size(on_disk), "on disk" if path else "available"))
-    _table(("NAME", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "STATE"), rows)
-
-
-def show(
-    name: Annotated[str, typer.Argument(help="A model's name, or a GGUF file.", metavar="NAME|FILE")],
-    home: Home = None,
-    config: Config = None,
-) -> None:
-    """Show what is known of a model: where it comes from, and what its file says."""
-    from fairlead.gguf.catalogue import Catalogue
-
-    catalogue = Catalogue(load_settings(home, config))
-    entry = catalogue.resolve(name)
-    path = catalogue.path(entry)
-    facts = {
-        "name": entry.name,
-        "architecture": entry.architecture,
-        "parameters": entry.parameters,
-        "quantization": entry.quantization,
-        "size": size(entry.size_bytes),
-        "sha256": entry.sha256,
-        "sources": ", ".join(map(str, entry.sources)),
-        "file": str(path) if path else f"not on this machine: fairlead pull {entry.name}",
-    }
-    facts |= _of_file(path) if path else {}
-    facts["defaults"] = _defaults(entry)
-    for key, value in facts.items():
-        if value:
-            typer.echo(f"{key:<16}{safe(value)}")
 
 
 def ps(url: Url = None, home: Home = None, config: Config = None) -> None:
@@ -86,15 +28,16 @@ def ps(url: Url = None, home: Home = None, config: Config = None) -> None:
     if not held:
         note("No model is loaded.")
         return
-    _table(
-        ("NAME", "STATE", "CONTEXT", "MEMORY", ""),
+    table(
+        ("NAME", "STATE", "CONTEXT", "MEMORY", "ESTIMATED", ""),
         [
             (
                 model.name,
                 model.state,
                 str(model.context_length or ""),
                 size(model.memory.used_bytes or model.memory.estimated_bytes),
-                "active" if model.active else safe(model.error or ""),
+                size(model.memory.estimated_bytes),
+                _remarks(model),
             )
             for model in held
         ],
@@ -108,24 +51,36 @@ def load(
         int | None, typer.Option(help="Longest prompt and answer together, in tokens.", min=1)
     ] = None,
     activate: Annotated[bool, typer.Option("--activate", help="Make it the active model, too.")] = False,
+    keep_alive: Annotated[
+        str | None,
+        typer.Option(
+            help="How long to keep it without a request: seconds, or such as 5m; -1 for ever.", metavar="TIME"
+        ),
+    ] = None,
+    pin: Annotated[bool | None, typer.Option("--pin/--no-pin", help="Never unload it to make room.")] = None,
     url: Url = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
     """Have the running server load a model, downloaded first where needed."""
-    from fairlead.client import FairleadClient, LoadProgress
+    from fairlead.client import FairleadClient
+    from fairlead.model_info import LoadProgress, ModelInfo
 
     async def ask() -> None:
         async with FairleadClient(address_from(home, config, url)) as client:
             with progress(name) as update:
-                async for step in client.load_model(name, context_length=context_length):
+                steps = client.load_model(name, context_length=context_length, keep_alive=keep_alive, pin=pin)
+                async for step in steps:
                     if isinstance(step, LoadProgress):
                         update(step.phase, step.bytes, step.total)
             if activate:
                 await client.set_model(name)
+        assert isinstance(step, ModelInfo)
+        memory = step.memory
+        note(f"{name}: takes {size(memory.used_bytes)}; {size(memory.estimated_bytes)} were estimated")
+        note(f"{name} is loaded{' and active' if activate else ''}.")
 
     asyncio.run(ask())
-    note(f"{name} is loaded{' and active' if activate else ''}.")
 
 
 def unload(
@@ -147,29 +102,10 @@ def unload(
     note(f"{name} is unloaded.")
 
 
-def _of_file(path: Path) -> dict[str, str | None]:
-    from fairlead.gguf.reader import GGUFFile
-
-    with GGUFFile.open(path) as file:
-        context = file.get_int(f"{file.architecture}.context_length", default=0)
-        return {
-            "architecture": file.architecture,
-            "quantization": file.quantization,
-            "weights": f"{file.parameter_count:,} in {len(file.tensors)} tensors",
-            "context length": f"{context} tokens" if context else None,
-            "size": size(path.stat().st_size),
-            "says it is": file.name,
-        }
-
-
-def _defaults(entry: ModelEntry) -> str:
-    given = ((item.name, getattr(entry.defaults, item.name)) for item in fields(entry.defaults))
-    return ", ".join(f"{name} {value!r}" for name, value in given if value is not None)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell: plain text, so that it can be cut and searched."""
-    cells = [list(header), *([safe(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _remarks(model: ModelInfo) -> str:
+    marks = [mark for mark, holds in (("active", model.active), ("pinned", model.pinned)) if holds]
+    if model.error:
+        marks.append(safe(model.error))
+    elif model.progress is not None and model.progress.total:
+        marks.append(f"{model.progress.phase} {100 * model.progress.bytes // model.progress.total} %")
+    return ", ".join(marks)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _VISIBLE |= {0x7F: "\u2421"} | dict.fromkeys(range(128, 160), "�")
@@ -50,8 +53,15 @@ class Update(Protocol):
 @contextmanager
 def progress(what: str) -> Iterator[Update]:
     """A progress bar on stderr, or a line for each phase where stderr is no terminal."""
+    with progresses([what]) as updates:
+        yield updates[what]
+
+
+@contextmanager
+def progresses(whats: Sequence[str]) -> Iterator[Mapping[str, Update]]:
+    """A progress bar for each of several things that go on at once; updates may come from any thread."""
     if not sys.stderr.isatty():
-        yield _lines(what)
+        yield {what: _lines(what) for what in whats}
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -59,17 +69,21 @@ def progress(what: str) -> Iterator[Update]:
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     text = TextColumn("{task.description}", markup=False)
     with Progress(text, *columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(safe(what), total=None)
-        current = ""
+        yield {what: _bar(bars, what) for what in whats}
 
-        def update(phase: str, done: int, total: int | None) -> None:
-            nonlocal current
-            if phase != current:
-                current = phase
-                bars.reset(task, total=total, description=safe(f"{what}: {phase}"))
-            bars.update(task, completed=done, total=total)
 
-        yield update
+def _bar(bars: Progress, what: str) -> Update:
+    task = bars.add_task(safe(what), total=None)
+    current = ""
+
+    def update(phase: str, done: int, total: int | None) -> None:
+        nonlocal current
+        if phase != current:
+            current = phase
+            bars.reset(task, total=total, description=safe(f"{what}: {phase}"))
+        bars.update(task, completed=done, total=total)
+
+    return update
 
 
 def _lines(what: str) -> Update:
@@ -82,3 +96,11 @@ def _lines(what: str) -> Update:
             note(f"{what}: {phase}" + (f" ({size(total)})" if total else ""))
 
     return update
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell: plain text, so that it can be cut and searched."""
+    cells = [list(header), *([safe(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

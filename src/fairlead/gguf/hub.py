@@ -88,14 +88,19 @@ def read_header(source: HubSource) -> GGUFFile:
             try:
                 file = GGUFFile.open(beginning)
             except ModelFileError:
-                if fetched >= metadata.size or fetched == _HEADER_TRIES[-1]:
-                    raise
+                if fetched >= metadata.size or not _begins_as_gguf(beginning):
+                    raise  # else it may have read on into the hole
             else:
                 if file.header_size <= fetched:
                     return file
                 file.close()
             os.truncate(beginning, min(fetched, metadata.size))
-    raise SourceError(f"has a file whose header takes more than {_HEADER_TRIES[-1] >> 20} MiB")
+    raise SourceError(f"has a file whose header is damaged, or takes more than {_HEADER_TRIES[-1]} bytes")
+
+
+def _begins_as_gguf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
 
 
 def _receive_beginning(url: str, part: Path, size: int) -> None:
