@@ -28,8 +28,13 @@ class Hub:
     cdn: bool = False
     cuts: list[int] = field(default_factory=list)
     """For each answer still to be cut off: after how many bytes."""
+    hold: threading.Event = field(default_factory=threading.Event)
+    """While it is not set, downloads stop after their first bytes."""
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.hold.set()
 
     def downloads(self) -> list[str | None]:
         """The ranges asked for, one for each download."""
@@ -91,7 +96,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body[:cut])
+            self.wfile.write(body[:100][:cut])
+            self.wfile.flush()
+            self.hub.hold.wait(20)
+            self.wfile.write(body[100:cut])
             self.wfile.flush()
         if cut is not None:
             self.close_connection = True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -171,3 +172,30 @@ def test_a_wrong_flag_is_named(tmp_path: Path) -> None:
         load_settings(tmp_path, overrides={"context_length": 0})
     with pytest.raises(TypeError, match="colour is no field of Settings"):
         load_settings(tmp_path, overrides={"colour": 1})
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("0", 0), ('"90"', 90), ('"1.5"', 1.5), ('"90s"', 90), ('"5m"', 300), ('"1h30m"', 5400), ('"2d"', 172_800)],
+)
+def test_durations(tmp_path: Path, written: str, seconds: float) -> None:
+    assert configured(tmp_path, f"[loading]\nkeep_alive = {written}\n").keep_alive == seconds
+
+
+@pytest.mark.parametrize("written", ["-1", '"-1"', '"forever"'])
+def test_a_duration_may_be_for_ever(tmp_path: Path, written: str) -> None:
+    assert configured(tmp_path, f"[loading]\nkeep_alive = {written}\n").keep_alive == math.inf
+
+
+@pytest.mark.parametrize("written", ["-2", "true", '"5 m"', '"m5"', '"1h5"', "nan", '"٣m"'])
+def test_what_is_no_duration_is_said_with_its_line(tmp_path: Path, written: str) -> None:
+    with pytest.raises(ConfigError, match=r"fairlead.toml:2: loading.keep_alive must be a duration"):
+        configured(tmp_path, f"[loading]\nkeep_alive = {written}\n")
+
+
+def test_models_say_how_they_are_loaded(tmp_path: Path) -> None:
+    text = '[models."phi-2".defaults]\nparallel = 4\nkeep_alive = "5m"\npin = true\nsystem = "Be brief."\n'
+    given = configured(tmp_path, text).model_defaults["phi-2"]
+    assert given == ModelDefaults(parallel=4, keep_alive=300, pin=True, system="Be brief.")
+    with pytest.raises(ConfigError, match=r":2: models.phi-2.defaults.pin must be true or false, not 'yes'"):
+        configured(tmp_path, '[models."phi-2".defaults]\npin = "yes"\n')

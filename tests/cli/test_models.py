@@ -7,6 +7,8 @@ import pytest
 from fairlead.gguf.writer import write_gguf
 from tests import tiny_models
 from tests.cli.conftest import Fairlead
+from tests.loopback_hub import Hub
+from tests.loopback_hub import serving as serving_hub
 from tests.served import Served, serving, settings_with_models
 
 
@@ -63,6 +65,84 @@ def test_pull_of_what_is_here_is_quick_and_of_what_cannot_be_had_is_said(fairlea
     )
 
 
+def test_list_finds_by_words_and_says_what_the_disk_holds(fairlead: Fairlead, home: Path) -> None:
+    (home / "models" / ".partial").mkdir(parents=True)
+    (home / "models" / "some.gguf").write_bytes(bytes(2000))
+    (home / "models" / ".partial" / "other.gguf.x.part").write_bytes(bytes(1000))
+    found = fairlead("list", "8b", "LLAMA")
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["NAME", "llama-3-8b", "llama-3.1-8b"]
+    assert found.stderr.startswith("The models folder takes 2.0 kB, and 1.0 kB of unfinished downloads; ")
+
+
+def test_a_file_is_added_verified_and_removed(fairlead: Fairlead, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.gguf"
+    tiny_models.make(path, "qwen2")
+    assert fairlead("add", str(path), "--name", "mine").stderr == "mine is added.\n"
+    assert "mine" in fairlead("list").stdout
+    assert fairlead("verify", "mine").stdout.startswith("mine: nobody knew its checksum until now, SHA-256 ")
+    assert fairlead("verify").stdout.startswith("mine: right, SHA-256 ")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    wrong = fairlead("verify", "mine", "phi-2")
+    assert wrong.exit_code == 1
+    assert "mine: WRONG: elsewhere.gguf is corrupt" in wrong.stdout
+    assert "phi-2: not on this machine" in wrong.stdout
+    assert fairlead("remove", "mine").stderr == "mine: 0 B given back; it is struck out.\n"
+    assert path.exists()
+    assert fairlead("show", "mine").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no/such/file.gguf"], "There is no model file at"),
+        (["OWNER", "x.gguf"], "Error: REPO must be OWNER/NAME"),
+        (["a/b", "../x.gguf"], "Error: FILE must not hold"),
+        (["a/b", "x.bin"], "is no GGUF file"),
+        (["a/b", "x.gguf", "--name", "a b"], "Error: --name is no model name"),
+        (["a/b", "x.gguf", "--name", "phi-2"], "There is a model phi-2 already"),
+    ],
+)
+def test_what_cannot_be_added_is_said(fairlead: Fairlead, arguments: list[str], said: str) -> None:
+    done = fairlead("add", *arguments)
+    assert done.exit_code in (1, 2)
+    assert said in done.stderr
+
+
+def test_a_file_that_is_no_model_is_not_added(fairlead: Fairlead, home: Path) -> None:
+    (home / "x.gguf").write_bytes(b"no model")
+    assert fairlead("add", str(home / "x.gguf")).exit_code == 1
+    assert not (home / "models.toml").exists()
+
+
+def test_several_are_pulled_and_those_that_cannot_be_had_are_named(
+    fairlead: Fairlead, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_hub(Hub()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        for name in ("one", "two"):
+            assert "`fairlead pull" in fairlead("add", "owner/repo", "x.gguf", "--name", name).stderr
+        done = fairlead("pull", "one", "two")
+        assert done.exit_code == 0
+        assert "one is at" in done.stderr
+        assert "two is at" in done.stderr
+        fairlead("remove", "one")
+        fairlead("add", "owner/repo", "x.gguf", "--name", "one")
+        hub.status = 500
+        done = fairlead("pull", "one", "two")
+    assert done.exit_code == 1
+    assert "Error: one could not be fetched from any source" in done.stderr
+
+
+def test_show_asks_a_running_server_what_it_would_take(fairlead: Fairlead, home: Path, tmp_path: Path) -> None:
+    tiny(home, "hello")
+    with serving(settings_with_models(tmp_path / "served")) as served:
+        shown = fairlead("show", "hello", "--url", served.url).stdout
+    assert "\nmemory          " in shown
+    assert shown.rstrip().endswith("available: fits")
+
+
 def test_doctor_looks_at_everything(fairlead: Fairlead, home: Path) -> None:
     tiny(home)
     done = fairlead("doctor")
@@ -97,6 +177,8 @@ def test_loading_listing_and_unloading_on_a_server(fairlead: Fairlead, tmp_path:
             ("hello", "loaded", rows[1][-1]),
             ("other", "loaded", "active"),
         ]
+        assert fairlead("load", "other", "--pin", "--keep-alive", "5m", "--url", served.url).exit_code == 0
+        assert fairlead("ps", "--url", served.url).stdout.rstrip().endswith("active, pinned")
         assert fairlead("unload", "other", "--force", "--url", served.url).stderr == "other is unloaded.\n"
         assert fairlead("unload", "hello", "--url", served.url).exit_code == 0
         assert fairlead("ps", "--url", served.url).stderr == "No model is loaded.\n"

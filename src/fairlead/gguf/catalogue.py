@@ -30,20 +30,19 @@ class Catalogue:
         self._added = AddedModels(settings.home)
         self._fixed = {entry.name: entry for entry in (*builtin_models(), *settings.models)}
         self._defaults = settings.model_defaults
-        self._version = self._added.version
+        self.version = self._added.version
+        """Changes whenever the models do."""
         self._entries = self._merged()
 
     def __iter__(self) -> Iterator[ModelEntry]:
         return iter(self._entries.values())
 
-    def refresh(self) -> bool:
-        """Take note of what another process added or removed; whether anything changed. ConfigError as at first."""
+    def refresh(self) -> None:
+        """Take note of what another process added or removed. ConfigError as at first."""
         version = self._added.version
-        if version == self._version:
-            return False
-        self._entries = self._merged()
-        self._version = version
-        return True
+        if version != self.version:
+            self._entries = self._merged()
+            self.version = version
 
     def search(self, words: str) -> list[ModelEntry]:
         """The models that have each of these words in their name or in what is known of them."""

@@ -36,6 +36,7 @@ class Library:
         self._on_idle = on_idle
         self._catalogue = Catalogue(settings)
         self._models = {entry.name: self._record(entry) for entry in self._catalogue}
+        self._seen = self._catalogue.version
         self._taken_in: set[str] = set()
 
     def __iter__(self) -> Iterator[Model]:
@@ -109,8 +110,10 @@ class Library:
         return freed
 
     def _refresh(self) -> None:
-        if not self._catalogue.refresh():
+        self._catalogue.refresh()
+        if self._catalogue.version == self._seen:
             return
+        self._seen = self._catalogue.version
         entries = {entry.name: entry for entry in self._catalogue}
         for name, entry in entries.items():
             if name not in self._models:
