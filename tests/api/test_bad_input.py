@@ -160,7 +160,7 @@ def test_models_that_cannot_answer(http: httpx.Client, route: str) -> None:
     for name in ("nobody", "../../etc/passwd", "/etc/passwd", "hello\x00", "hello.gguf", "..\\x"):
         error = check(http.post(route, json={**BODIES[route], "model": name}), 404)
         assert error["code"] == "model_not_found"
-    response = http.post(route, json={**BODIES[route], "model": "other"})
+    response = http.post(route, json={**BODIES[route], "model": "absent"})
     assert check(response, 503)["code"] == "model_not_ready"
     assert int(response.headers["Retry-After"]) >= 1
 

@@ -36,8 +36,13 @@ def state(http: httpx.Client, name: str) -> str:
     return states[name]
 
 
+def pids(served: Served, name: str) -> list[int]:
+    return [model.engine.pid for model in served.services.registry.loaded() if model.name == name]
+
+
 def pid(served: Served, name: str) -> int:
-    return next(model.engine.pid for model in served.services.registry.loaded() if model.name == name)
+    (found,) = pids(served, name)
+    return found
 
 
 def test_load_switch_and_unload(http: httpx.Client) -> None:
@@ -176,8 +181,8 @@ def test_a_worker_that_dies_fails_its_own_requests_and_is_brought_back(http: htt
     http.post("/set_model", json={"name": "mortal"})
     whole = http.post("/infer", json={"prompt": "#", "raw": True})
     assert (whole.status_code, whole.json()["error"]["code"]) == (503, "engine_failed")
+    until(lambda: http.get("/health").status_code == 503, within_s=1)
     health = http.get("/health")
-    assert health.status_code == 503
     assert health.json()["status"] == "degraded"
     assert "mortal was ended by SIGKILL" in health.json()["reason"]
     assert http.post("/infer", json={"prompt": "Hi", "model": "hello"}).json()["text"] == HELLO
@@ -215,9 +220,8 @@ def test_a_killed_worker_ends_its_streams_with_an_error(http: httpx.Client, own:
             rest = [line for line in lines if line.startswith("data: {")]
             assert time.monotonic() - began < 1
         assert '"code":"engine_failed"' in rest[-1]
-        until(lambda: state(http, "slow") == "loaded", within_s=5)
+        until(lambda old=worker: pids(own, "slow") not in ([], [old]), within_s=5)  # type: ignore[misc]  # of the loop
         assert not Path(f"/proc/{worker}").exists(), "a zombie"
-        assert pid(own, "slow") != worker
 
 
 def test_a_worker_that_is_stopped_is_told_of_and_replaced(tmp_path: Path) -> None:
@@ -236,6 +240,26 @@ def test_a_worker_that_is_stopped_is_told_of_and_replaced(tmp_path: Path) -> Non
             last = list(events(iter([*lines])))[-1]
             assert time.monotonic() - began < 2.0 + 1.5
             assert (last.name, last.data["error"]["code"]) == ("error", "engine_failed")
-            until(lambda: other.get("/health").status_code == 200, within_s=5)
-            assert pid(own, "slow") != worker
+            until(lambda: pids(own, "slow") not in ([], [worker]), within_s=5)
+            assert other.get("/health").status_code == 200
             assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_request_has_its_model_loaded_and_says_how_long_to_keep_it(http: httpx.Client) -> None:
+    body = {"prompt": "Hi", "model": "other", "keep_alive": 0}
+    with http.stream("POST", "/infer_stream", json=body) as response:
+        *_, done = events(response.iter_lines())
+    assert (done.name, done.data["model"]) == ("done", "other")
+    until(lambda: state(http, "other") == "downloaded", within_s=3)
+    assert http.post("/infer", json={**body, "keep_alive": "5m"}).json()["text"] == "Another model."
+    told = next(model for model in http.get("/models").json()["models"] if model["name"] == "other")
+    assert (told["state"], told["keep_alive_s"]) == ("loaded", 300)
+    assert http.get("/models").json()["active"] == "hello"
+
+
+def test_who_goes_away_while_the_model_is_loaded_leaves_nothing(http: httpx.Client, own: Served) -> None:
+    with own.http() as impatient, pytest.raises(httpx.ReadTimeout):
+        impatient.post("/infer_stream", json={"prompt": "Hi", "model": "lingering"}, timeout=0.2)
+    until(lambda: state(http, "lingering") == "loaded")
+    assert own.services.generator._roster.empty.is_set()
+    assert http.post("/unload_model", json={"name": "lingering"}).json()["state"] == "downloaded"

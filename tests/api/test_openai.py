@@ -155,7 +155,7 @@ def test_errors_are_those_of_the_client(client: openai.OpenAI) -> None:
     assert wrong.value.param == "temperature"
     assert wrong.value.type == "invalid_request_error"
     with pytest.raises(openai.InternalServerError) as unready:  # as the client calls all 5xx
-        client.chat.completions.create(model="other", messages=HI)
+        client.chat.completions.create(model="absent", messages=HI)
     assert unready.value.status_code == 503
     assert unready.value.code == "model_not_ready"
     assert unready.value.response.headers["Retry-After"]

@@ -113,7 +113,9 @@ def test_two_models_are_loaded_and_switched(server: Server) -> None:
         assert http.post("/set_model", json={"name": STARTER}).json() == {"active": STARTER}
         assert http.post("/unload_model", json={"name": TINY}).json()["state"] == "downloaded"
         assert len(server.workers()) == 1
-        refused = http.post("/infer", json={"prompt": "Hi", "model": TINY})
+        assert infer(http, prompt="Hi", max_tokens=4, model=TINY)["model"] == TINY  # which loads it again
+        assert http.post("/unload_model", json={"name": TINY}).json()["state"] == "downloaded"
+        refused = http.post("/infer", json={"prompt": "Hi", "model": "phi-2"})
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "model_not_ready"
 

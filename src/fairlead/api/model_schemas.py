@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from fairlead import checks
-from fairlead.api.schemas import Body, Name
+from fairlead.api.schemas import Body, KeepAlive, Name
 
 ContextLength = Annotated[int, Field(ge=16, lt=2**31)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
-
-
-KeepAlive = Annotated[float | Annotated[str, StringConstraints(max_length=40)], AfterValidator(checks.duration)]
-"""Seconds, or such as "5m"; -1 is for ever."""
 
 
 class ModelBody(Body):
@@ -30,11 +25,6 @@ class LoadBody(ModelBody):
     keep_alive: KeepAlive | None = None
     pin: bool | None = None
     stream: bool = False
-
-    @property
-    def keep_alive_s(self) -> float | None:
-        """How long to keep the model without a request, in seconds; infinite for ever."""
-        return None if self.keep_alive is None else float(self.keep_alive)
 
 
 class UnloadBody(ModelBody):

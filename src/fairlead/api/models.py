@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from fairlead.api.model_schemas import AddBody, EstimateBody, FetchBody, LoadBody, ModelBody, UnloadBody
+from fairlead.api.schemas import seconds
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Served
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
@@ -93,7 +94,7 @@ async def load_model(body: LoadBody, request: Request, services: Served) -> Resp
 
     async def load(watcher: Watcher | None) -> dict[str, object]:
         status = await registry.load(
-            body.name, body.context_length, watcher, keep_alive=body.keep_alive_s, pin=body.pin
+            body.name, body.context_length, watcher, keep_alive=seconds(body.keep_alive), pin=body.pin
         )
         return model_json(status)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from fairlead import checks
 from fairlead.errors import InvalidRequest
 from fairlead.service.prompt import Message
 from fairlead.service.request import GenerationRequest, Overflow
@@ -25,6 +26,9 @@ StopString = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Stops = Annotated[list[StopString], Field(max_length=16, fail_fast=True)]
 # JSON has strings alone for keys, so ids are read out of them.
 Biases = dict[Annotated[int, Field(strict=False, ge=0, lt=2**31)], Annotated[float, Field(ge=-100, le=100)]]
+
+KeepAlive = Annotated[float | Annotated[str, StringConstraints(max_length=40)], AfterValidator(checks.duration)]
+"""Seconds, or such as "5m"; -1 is for ever."""
 
 
 class Body(BaseModel):
@@ -95,6 +99,11 @@ class TokenizeBody(Body):
         )
 
 
+def seconds(keep_alive: float | str | None) -> float | None:
+    """A checked `KeepAlive` as a number; infinite for ever."""
+    return None if keep_alive is None else float(keep_alive)
+
+
 class Sampled(Body):
     """The fields of every request to generate."""
 
@@ -115,6 +124,7 @@ class Sampled(Body):
     stop: StopString | Stops | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     on_overflow: Overflow | None = None
+    keep_alive: KeepAlive | None = None
     user: Annotated[str, StringConstraints(max_length=256)] | None = None
 
     def longest(self) -> int | None:
@@ -143,6 +153,7 @@ class Sampled(Body):
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             timeout_s=self.timeout_s,
             on_overflow=self.on_overflow or "error",
+            keep_alive=seconds(self.keep_alive),
         )
 
 

@@ -51,7 +51,7 @@ class Generator:
             ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
-        async with self._place(count), self._hold(request.model) as lease:
+        async with self._place(count), self._hold(request.model, request.keep_alive) as lease:
             context = await asyncio.to_thread(fit, request, lease.model)
             seed = secrets.randbits(63) if request.seed is None else request.seed
             answers: list[Answer] = []
@@ -147,9 +147,9 @@ class Generator:
             self._roster.expect(-count)
 
     @contextlib.asynccontextmanager
-    async def _hold(self, name: str | None) -> AsyncIterator[Lease]:
+    async def _hold(self, name: str | None, keep_alive: float | None = None) -> AsyncIterator[Lease]:
         """Hold a model, once it is there, for something that is soon over and cannot be cancelled."""
-        lease = await self._registry.acquire(name, lambda: None)
+        lease = await self._registry.acquire(name, lambda: None, keep_alive=keep_alive)
         try:
             yield lease
         finally:

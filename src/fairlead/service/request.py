@@ -56,6 +56,8 @@ class GenerationRequest:
     """How many of the likeliest tokens to report beside each; None reports no log-probabilities."""
     timeout_s: float | None = None
     on_overflow: Overflow = "error"
+    keep_alive: float | None = None
+    """Seconds without a request that the model is kept from now on; None leaves that as it is."""
 
     @property
     def is_chat(self) -> bool:
