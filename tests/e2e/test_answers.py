@@ -103,6 +103,15 @@ def test_the_openai_client_completes_with_logprobs_and_stops(client: openai.Open
     assert [model.id for model in client.models.list()] == [STARTER]
 
 
+def test_the_estimate_is_near_what_is_taken_and_never_less(server: Server) -> None:
+    with server.http() as http:
+        infer(http, prompt="word " * 1500, max_tokens=4)
+        (model,) = [model for model in http.get("/models").json()["models"] if model["name"] == STARTER]
+    memory = model["memory"]
+    assert memory["used_bytes"] <= memory["measured_bytes"] <= memory["estimated_bytes"]
+    assert memory["estimated_bytes"] - memory["measured_bytes"] < 40 << 20
+
+
 def test_two_models_are_loaded_and_switched(server: Server) -> None:
     with server.http() as http:
         assert http.post("/load_model", json={"name": TINY}).json()["state"] == "loaded"

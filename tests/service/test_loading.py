@@ -136,6 +136,22 @@ async def test_an_unload_amid_a_load_puts_back_what_left_for_it(room_for_one: Re
     (await room_for_one.acquire("hello", nothing)).release()
 
 
+async def test_a_model_that_is_removed_while_requests_wait_for_it_keeps_nobody_waiting(
+    room_for_one: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room_for_one.load("hello")
+    lease = await room_for_one.acquire("hello", nothing)
+    waiting = asyncio.create_task(room_for_one.acquire("other", nothing))
+    await asyncio.sleep(0.05)
+    del room_for_one.library._models["other"]
+    monkeypatch.setattr(room_for_one.library._catalogue, "_entries", {})
+    lease.release()
+    with pytest.raises(FairleadError):
+        await waiting
+    lease = await room_for_one.acquire("hello", nothing)  # the housekeeping goes on
+    lease.release()
+
+
 async def test_a_damaged_file_moves_nobody(room_for_one: Registry) -> None:
     status = await room_for_one.load("hello")
     with pytest.raises(ModelFileError):

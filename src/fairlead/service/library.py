@@ -6,6 +6,7 @@ Owns the records of the models (`Model`) and everything about files; starts no w
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from fairlead.service.model import Model, State
 from fairlead.service.progress import Pace, Watcher
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _AT_REST: tuple[State, ...] = ("available", "downloaded", "failed")
 
@@ -267,8 +270,14 @@ def _fetched(model: Model, task: asyncio.Task[Path]) -> None:
     model.fetching = None
     if model.state == "downloading":
         model.rest()
-    if not task.cancelled() and (error := task.exception()) is not None and model.loading is None:
-        model.fail(without_folders(error.message, model.path) if isinstance(error, FairleadError) else "unforeseen")
+    error = None if task.cancelled() else task.exception()
+    if error is None or model.loading is not None:  # a load tells of its errors itself
+        return
+    if isinstance(error, FairleadError):
+        model.fail(without_folders(error.message, model.path))
+    else:
+        logger.error("fetching %s failed", model.name, exc_info=error)
+        model.fail("It could not be fetched for an unforeseen reason; the server's log has it.")
 
 
 def without_folders(message: str, path: Path | None) -> str:

@@ -134,6 +134,8 @@ class Loads:
         started = time.monotonic()
         model.error = None
         try:
+            if model.unloading is not None:  # it left for another that was given up meanwhile
+                await asyncio.wait({model.unloading})
             path = await self._library.file(model)
             model.state = "loading"
             reading = await asyncio.to_thread(Reading.of, path, self._settings)
@@ -181,7 +183,8 @@ class Loads:
 
     def _put_back(self, moved: Sequence[Model]) -> None:
         for other in moved:
-            if other.loading is None and other.loaded is None and not self._closing:
+            left = other.loaded is None or other.unloading is not None
+            if left and other.loading is None and not self._closing:
                 self._begin(other, self._load(other, on_demand=True))
 
     # ---- workers that die -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import math
 import time
 
 from fairlead.config import Settings
-from fairlead.errors import DoesNotFit, FairleadError
+from fairlead.errors import DoesNotFit, EngineFailed, FairleadError
 from fairlead.service.loads import Loads
 from fairlead.service.model import Lease, Model
 from fairlead.service.placement import place
@@ -106,9 +106,15 @@ class Reception:
             self._changed.clear()
             again_at = self._let_expire()
             if self._waiting and not self._loads.in_flux:
-                turn = self._next_turn()
-                if turn.load is not None:
-                    await self._give(turn.load)
+                try:
+                    turn = self._next_turn()
+                    if turn.load is not None:
+                        await self._give(turn.load)
+                        continue
+                except Exception as error:  # or everybody would wait for ever
+                    logger.exception("giving a model its turn failed")
+                    told = error if isinstance(error, FairleadError) else EngineFailed("The model could not be loaded.")
+                    self.refuse_all(told)
                     continue
                 again_at = min(again_at, turn.look_again_at or math.inf)
             wait_s = max(0.0, again_at - time.monotonic())
