@@ -295,3 +295,4 @@ class Registry:
         if self._active is None or self._active in model.replaced:
             self._active = model.name
         self._reception.admit(model)
+        self._reception.look_again()
