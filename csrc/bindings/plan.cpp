@@ -30,7 +30,8 @@ std::vector<float> vector(const Floats& values) { return {values.data(), values.
 KvType kv_type(const std::string& name) {
   if (name == "f16") return KvType::f16;
   if (name == "f32") return KvType::f32;
-  throw std::invalid_argument("a KV cache is of type f16 or f32, not '" + name + "'");
+  if (name == "q8") return KvType::q8;
+  throw std::invalid_argument("a KV cache is of type f16, f32 or q8, not '" + name + "'");
 }
 
 RopeStyle rope_style(const std::string& name) {
@@ -39,20 +40,20 @@ RopeStyle rope_style(const std::string& name) {
   throw std::invalid_argument("rope turns halves or interleaved, not '" + name + "'");
 }
 
-// A plan's buffer as rows without their padding, copied.
-nb::ndarray<nb::numpy, float> rows_of(Plan& plan, BufferId id, size_t rows) {
-  Buffer& buffer = plan.at(id);
-  if (rows * buffer.stride > buffer.data.size()) throw std::invalid_argument("the buffer has fewer rows");
-  const auto width = static_cast<size_t>(buffer.width);
-  auto* copy = new float[rows * width];
+// The first of the rows that a plan holds, without their padding, copied.
+nb::ndarray<nb::numpy, float> rows_of(Plan& plan, RowsId id, size_t count) {
+  Rows& rows = plan.held(id);
+  if (count * rows.stride > rows.data.size()) throw std::invalid_argument("the buffer has fewer rows");
+  const auto width = static_cast<size_t>(rows.width);
+  auto* copy = new float[count * width];
   nb::capsule owner(copy, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-  for (size_t r = 0; r < rows; ++r) std::copy_n(buffer.row(static_cast<int64_t>(r)), width, copy + r * width);
-  return nb::ndarray<nb::numpy, float>(copy, {rows, width}, owner);
+  for (size_t r = 0; r < count; ++r) std::copy_n(rows.row(static_cast<int64_t>(r)), width, copy + r * width);
+  return nb::ndarray<nb::numpy, float>(copy, {count, width}, owner);
 }
 
 // Draws from the first rows of a buffer of logits, one row for each sampler, the rows spread over the threads.
-std::vector<Draw> draw(Plan& plan, BufferId id, const std::vector<Sampler*>& samplers) {
-  Buffer& logits = plan.at(id);
+std::vector<Draw> draw(Plan& plan, RowsId id, const std::vector<Sampler*>& samplers) {
+  Rows& logits = plan.held(id);
   if (samplers.size() * logits.stride > logits.data.size()) throw std::invalid_argument("more samplers than rows");
   std::vector<Draw> draws(samplers.size());
   std::vector<std::exception_ptr> errors(samplers.size());
@@ -75,26 +76,30 @@ std::vector<Draw> draw(Plan& plan, BufferId id, const std::vector<Sampler*>& sam
 
 void bind_building(nb::class_<Plan>& plan) {
   plan.def("buffer", &Plan::buffer, "width"_a, "selected"_a = false)
-      .def("embed", &Plan::embed, "out"_a, "weight"_a, nb::keep_alive<1, 3>())
+      .def("embedding", &Plan::embedding, "weight"_a, nb::keep_alive<1, 2>())
       .def(
           "rms_norm",
-          [](Plan& self, BufferId out, BufferId x, const Floats& weight, float eps) {
-            self.rms_norm(out, x, vector(weight), eps);
-          },
-          "out"_a, "x"_a, "weight"_a, "eps"_a)
+          [](Plan& self, RowsId x, const Floats& weight, float eps) { return self.rms_norm(x, vector(weight), eps); },
+          "x"_a, "weight"_a, "eps"_a)
       .def(
           "layer_norm",
-          [](Plan& self, BufferId out, BufferId x, const Floats& weight, const Floats& bias, float eps) {
-            self.layer_norm(out, x, vector(weight), vector(bias), eps);
+          [](Plan& self, RowsId x, const Floats& weight, const Floats& bias, float eps) {
+            return self.layer_norm(x, vector(weight), vector(bias), eps);
           },
-          "out"_a, "x"_a, "weight"_a, "bias"_a, "eps"_a)
+          "x"_a, "weight"_a, "bias"_a, "eps"_a)
+      .def("add", &Plan::add, "a"_a, "b"_a)
+      .def("swiglu", &Plan::swiglu, "gate"_a, "up"_a)
+      .def("gelu", &Plan::gelu, "x"_a)
+      .def("select", &Plan::select, "x"_a)
+      .def("rotations", &Plan::rotations, "frequencies"_a)
+      .def("hold", &Plan::hold, "out"_a, "x"_a)
       .def(
           "products",
-          [](Plan& self, BufferId x, const nb::list& products) {
+          [](Plan& self, RowsId x, const nb::list& products) {
             std::vector<Product> group;
             for (nb::handle item : products) {
               const auto [weight, bias, out, accumulate] =
-                  nb::cast<std::tuple<nb::object, nb::object, BufferId, bool>>(item);
+                  nb::cast<std::tuple<nb::object, nb::object, RowsId, bool>>(item);
               group.push_back({nb::cast<const Weight*>(weight),
                                bias.is_none() ? std::vector<float>{} : vector(nb::cast<Floats>(bias)), out,
                                accumulate});
@@ -102,18 +107,13 @@ void bind_building(nb::class_<Plan>& plan) {
             self.products(x, std::move(group));
           },
           "x"_a, "products"_a)
-      .def("rotations", &Plan::rotations, "out"_a, "frequencies"_a)
       .def(
           "attention",
-          [](Plan& self, BufferId out, BufferId q, BufferId k, BufferId v, BufferId rotations, int layer, int heads,
-             float scale, const std::string& rope) {
+          [](Plan& self, RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, int layer, int heads, float scale,
+             const std::string& rope) {
             self.attention(out, q, k, v, rotations, {layer, heads, scale, rope_style(rope)});
           },
-          "out"_a, "q"_a, "k"_a, "v"_a, "rotations"_a, nb::kw_only(), "layer"_a, "heads"_a, "scale"_a, "rope"_a)
-      .def("add", &Plan::add, "out"_a, "a"_a, "b"_a)
-      .def("swiglu", &Plan::swiglu, "out"_a, "gate"_a, "up"_a)
-      .def("gelu", &Plan::gelu, "out"_a, "x"_a)
-      .def("select", &Plan::select, "out"_a, "x"_a);
+          "out"_a, "q"_a, "k"_a, "v"_a, "rotations"_a, nb::kw_only(), "layer"_a, "heads"_a, "scale"_a, "rope"_a);
 }
 
 void bind_running(nb::class_<Plan>& plan) {

@@ -25,7 +25,7 @@ class Dice:
         table = np.ascontiguousarray(logits, np.float32).reshape(1, -1)
         self.weight = Weight(0, table.view(np.uint8).ravel(), 1, table.shape[1], self.pool)
         self.plan = Plan(self.pool, self.cache)
-        self.plan.embed(self.plan.buffer(table.shape[1]), self.weight)
+        self.plan.hold(self.plan.buffer(table.shape[1]), self.plan.embedding(self.weight))
 
     def roll(self, sampler: Sampler) -> Draw:
         zero, one, none = np.zeros(1, np.int32), np.array([0, 1], np.int32), np.zeros(0, np.int32)
