@@ -133,7 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as processors are given to this process")
     parser.add_argument("--isa", choices=instruction_sets(), default=instruction_set())
-    parser.add_argument("--kv", choices=["f16", "f32"], default="f16")
+    parser.add_argument("--kv", choices=["f16", "f32", "q8"], default="f16")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--prompt", type=int, default=512, help="tokens of a prompt")
     parser.add_argument("--context", type=int, default=128, help="tokens that a sequence holds when decoding begins")

@@ -118,7 +118,7 @@ def test_another_file_replaces_the_one_in_the_home(tmp_path: Path) -> None:
         ("[server]\nport = 65536\n", r":2: server\.port must be"),
         ("[server]\ndrain_timeout_s = nan\n", r":2: server\.drain_timeout_s must be a number"),
         ("[server]\nallowed_hosts = 'a'\n", r":2: server\.allowed_hosts must be a list of texts"),
-        ("[engine]\nkv_type = 'q8'\n", r":2: engine\.kv_type must be one of f16, f32"),
+        ("[engine]\nkv_type = 'q4'\n", r":2: engine\.kv_type must be one of f16, f32, q8"),
         ("[server\n", r"fairlead\.toml: this is no TOML: .*line 1"),
         ("models = 3\n", r":1: models must be tables"),
         ("[models.a]\nfile = 'a.gguf'\n", r":1: models\.a needs a `file` and at least one of `sources`"),

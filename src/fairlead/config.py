@@ -17,7 +17,7 @@ from typing import Literal, Never
 from fairlead import checks
 from fairlead.errors import ConfigError
 
-KVType = Literal["f16", "f32"]
+KVType = Literal["f16", "f32", "q8"]
 
 CONFIG_FILE = "fairlead.toml"
 STARTER = "smollm2-135m"
@@ -146,7 +146,7 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "engine": {
         "threads": checks.integer(0, 1024),
-        "kv_type": checks.one_of("f16", "f32"),
+        "kv_type": checks.one_of("f16", "f32", "q8"),
         "kv_tokens": checks.integer(1, 2**40),
         "context_length": checks.integer(1, 2**31),
         "max_batch_tokens": checks.integer(1, 65_536),

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 FinishReason = Literal["stop", "length", "cancelled", "timeout"]
-KVType = Literal["f16", "f32"]
+KVType = Literal["f16", "f32", "q8"]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

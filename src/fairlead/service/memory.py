@@ -19,7 +19,9 @@ from fairlead.gguf.reader import Tensor
 from fairlead.kernels import packed_bytes
 from fairlead.models import ModelDescription
 
-_KV_ITEM: Final = {"f16": 2, "f32": 4}
+_KV_ITEM: Final = {"f16": 2, "f32": 4, "q8": 1}
+_KV_SCALE: Final = {"f16": 0, "f32": 0, "q8": 4}
+"""Bytes of a number in the KV cache, and of the scale that those of one token and head share."""
 _PROCESS: Final = 128 << 20
 """A worker without a model: the interpreter, its libraries and its threads' stacks."""
 _SLACK: Final = 0.02
@@ -73,14 +75,14 @@ class Footprint:
     @classmethod
     def of(cls, description: ModelDescription, tensors: Iterable[Tensor], settings: Settings) -> Footprint:
         """The footprint of a model file under these settings."""
-        item = _KV_ITEM[settings.kv_type]
         row = description.width * _WIDTHS + description.feed_forward * _HIDDENS
         logits = _ROWS_OF_LOGITS * description.vocabulary
         kv = description.kv
+        vector = kv.head_dim * _KV_ITEM[settings.kv_type] + _KV_SCALE[settings.kv_type]
         return cls(
             weight_bytes=sum(_loaded_bytes(tensor) for tensor in tensors),
             work_bytes=4 * (settings.max_batch_tokens * row + logits),
-            kv_bytes_per_token=2 * kv.layers * kv.heads * kv.head_dim * item,
+            kv_bytes_per_token=2 * kv.layers * kv.heads * vector,
             trained_context=description.context_length,
         )
 
