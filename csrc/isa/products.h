@@ -66,5 +66,6 @@ const Products& products_avx2();
 const Products& products_avx512();
 const Products& products_vnni();
 const TileProducts& products_amx();
+const TileProducts& products_amx_emulated();
 
 }  // namespace fairlead
