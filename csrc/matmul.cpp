@@ -22,6 +22,7 @@ const Products& products() {
     case Isa::avx512:
       return products_avx512();
     case Isa::avx_vnni:
+      return products_avx_vnni();
     case Isa::avx2:
       return products_avx2();
     case Isa::portable:

@@ -63,6 +63,7 @@ struct TileProducts {
 
 const Products& products_portable();
 const Products& products_avx2();
+const Products& products_avx_vnni();
 const Products& products_avx512();
 const Products& products_vnni();
 const TileProducts& products_amx();

@@ -2,8 +2,8 @@
 
 Three bounds, all relative to Σ|x||w|, the size that rounding errors grow with: float weights and integer products are
 compared with the same numbers in exact arithmetic, so only fp32 summation differs; bf16 products round both factors;
-and against unquantised activations an integer product may be off by a step and a half of 1/32512 of each group's
-largest magnitude.
+and against unquantised activations an integer product may be off by half a step of 1/32767 of each group's largest
+magnitude.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def check(isa: str, number: int, weight: F32, x: F32, product: F32) -> None:
     groups = np.abs(x.reshape(len(x), -1, reference.GROUP)) if number in QUANTISED else None
     if groups is not None:
         steps = np.repeat(groups.max(axis=-1) / reference.MOST_CODE, reference.GROUP, axis=-1)
-        bound = 1.5001 * (steps.astype(np.float64) @ np.abs(weight).astype(np.float64).T) + SUMMATION * sizes
+        bound = 0.5001 * (steps.astype(np.float64) @ np.abs(weight).astype(np.float64).T) + SUMMATION * sizes
         assert (np.abs(product - reference.matmul(weight, x)) <= bound).all()
 
 
