@@ -16,6 +16,14 @@ namespace {
 #define FAIRLEAD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// The same value, of which the compiler does not know where it comes from. gcc 12 would regroup long sums of integers:
+// all products first, which do not fit into the registers.
+template <typename Vector>
+FAIRLEAD_INLINE Vector in_order(Vector sum) {
+  __asm__("" : "+v"(sum));
+  return sum;
+}
+
 template <typename T>
 FAIRLEAD_INLINE T load(const void* address) {
   T value;
