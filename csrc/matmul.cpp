@@ -15,11 +15,14 @@ constexpr int kTilesFrom = 9;
 const Products& products() {
 #if defined(__x86_64__)
   switch (active_isa()) {
+    case Isa::amx_emulated:
     case Isa::amx:
     case Isa::vnni:
       return products_vnni();
     case Isa::avx512:
       return products_avx512();
+    case Isa::avx_vnni:
+      return products_avx_vnni();
     case Isa::avx2:
       return products_avx2();
     case Isa::portable:
@@ -28,6 +31,8 @@ const Products& products() {
 #endif
   return products_portable();
 }
+
+bool has_tiles() { return active_isa() == Isa::amx || active_isa() == Isa::amx_emulated; }
 
 // Rows in the form bf16 are split evenly into blocks, so that no block is mostly empty.
 int row_blocks(int rows) { return (rows + kTileRowsMost - 1) / kTileRowsMost; }
@@ -58,8 +63,10 @@ Destination destination(const Output& out, int64_t outputs, int64_t panel, int r
 
 #if defined(__x86_64__)
 
+const TileProducts& tile_products() { return active_isa() == Isa::amx ? products_amx() : products_amx_emulated(); }
+
 void pack_tile_rows(const float* x, int64_t stride, int rows, int64_t inputs, int begin, int end, std::byte* packed) {
-  const TileProducts& p = products_amx();
+  const TileProducts& p = tile_products();
   const int of_block = block_rows(rows);
   for (int row = begin; row < end; ++row) {
     p.pack_row(x + row * stride, inputs, packed + row / of_block * of_block * row_bytes(RowForm::bf16, inputs),
@@ -81,7 +88,7 @@ int64_t slab_groups(int rows, int64_t groups) {
 
 // Adds one batch of rows.
 void multiply_batch(const Weight& weight, TileTask task, const Output& out, int64_t begin, int64_t end) {
-  const auto product = products_amx().product(weight.format());
+  const auto product = tile_products().product(weight.format());
   const int64_t groups = weight.inputs() / kGroup;
   const int64_t slab = slab_groups(task.rows, groups);
   Output to = out;
@@ -115,7 +122,7 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
                         .packed = packed + first_row * row_bytes(RowForm::bf16, weight.inputs()),
                         .blocks = last - first,
                         .block_rows = of_block,
-                        .found = reinterpret_cast<float*>(scratch + products_amx().scratch_bytes),
+                        .found = reinterpret_cast<float*>(scratch + tile_products().scratch_bytes),
                         .scratch = scratch};
     Output to = out;
     to.y += first_row * out.stride;
@@ -129,7 +136,7 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
 
 RowForm row_form(const Weight& weight, int rows) {
   if (encoding(weight.format()).records == Records::none) return RowForm::f32;
-  return rows >= kTilesFrom && active_isa() == Isa::amx ? RowForm::bf16 : RowForm::q16;
+  return rows >= kTilesFrom && has_tiles() ? RowForm::bf16 : RowForm::q16;
 }
 
 size_t row_bytes(RowForm form, int rows, int64_t inputs) {
@@ -155,7 +162,7 @@ size_t scratch_bytes(const Weight& weight, int rows) {
 #if defined(__x86_64__)
   if (row_form(weight, rows) == RowForm::bf16) {
     const int blocks = std::min(row_blocks(rows), kBatchBlocks + 1);  // an odd one may join the last batch
-    return products_amx().scratch_bytes + sizeof(float) * blocks * block_rows(rows) * 2 * kPanel;
+    return tile_products().scratch_bytes + sizeof(float) * blocks * block_rows(rows) * 2 * kPanel;
   }
 #endif
   return 0;

@@ -63,8 +63,10 @@ struct TileProducts {
 
 const Products& products_portable();
 const Products& products_avx2();
+const Products& products_avx_vnni();
 const Products& products_avx512();
 const Products& products_vnni();
 const TileProducts& products_amx();
+const TileProducts& products_amx_emulated();
 
 }  // namespace fairlead

@@ -1,4 +1,4 @@
-// The vectors of AVX-512 that the products are written over, but for the product of codes, which differs between the
+// The vectors of AVX-512 that the products are written over, but for the product of words, which differs between the
 // instruction sets above it. Internal linkage, as products_kernels.h.
 #pragma once
 
@@ -15,15 +15,20 @@ struct Vectors512 {
   using Floats = __m512;
 
   FAIRLEAD_INLINE static __m512i bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
-  FAIRLEAD_INLINE static __m512i low_nibbles(__m512i b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
-  FAIRLEAD_INLINE static __m512i high_nibbles(__m512i b) { return low_nibbles(_mm512_srli_epi16(b, 4)); }
+  template <int shift, int bits>
+  FAIRLEAD_INLINE static __m512i words(__m512i b) {
+    const __m512i moved = shift == 0 ? b : _mm512_srli_epi16(b, shift);
+    return shift + bits == 16 ? moved : _mm512_and_si512(moved, _mm512_set1_epi16((1 << bits) - 1));
+  }
+  FAIRLEAD_INLINE static __m512i minus(__m512i words, int16_t zero) {
+    return _mm512_sub_epi16(words, _mm512_set1_epi16(zero));
+  }
 
   FAIRLEAD_INLINE static Ints zero() { return _mm512_setzero_si512(); }
   template <int shift>
   FAIRLEAD_INLINE static Ints shifted(int32_t value) {
     return _mm512_slli_epi32(_mm512_set1_epi32(value), shift);
   }
-  FAIRLEAD_INLINE static Ints joined(Ints high, Ints low) { return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low); }
   FAIRLEAD_INLINE static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
 
   FAIRLEAD_INLINE static Floats all(float value) { return _mm512_set1_ps(value); }

@@ -16,6 +16,14 @@ namespace {
 #define FAIRLEAD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// The same value, of which the compiler does not know where it comes from. gcc 12 would regroup long sums of integers:
+// all products first, which do not fit into the registers.
+template <typename Vector>
+FAIRLEAD_INLINE Vector in_order(Vector sum) {
+  __asm__("" : "+v"(sum));
+  return sum;
+}
+
 template <typename T>
 FAIRLEAD_INLINE T load(const void* address) {
   T value;
@@ -28,8 +36,8 @@ FAIRLEAD_INLINE void store(void* address, T value) {
   __builtin_memcpy(address, &value, sizeof value);
 }
 
-// The largest code of an activation: its high byte is at most 127, and so is its low byte then.
-constexpr float kMostCode = 127 * 256;
+// The largest code of an activation.
+constexpr float kMostCode = 32767;
 
 // A group whose largest magnitude is below this counts as zero: the inverse of its scale would overflow.
 constexpr float kSmallest = 0x1p-111f;
@@ -58,25 +66,24 @@ inline void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int r
   for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
     const GroupScale s = scale_of_group(x);
     int32_t codes[kGroup];
-    int8_t high[kGroup], low[kGroup];
     for (int i = 0; i < kGroup; ++i) {
       float code = x[i] * s.inverse;
       code = code < kMostCode ? code : kMostCode;  // also where it is not a number
       code = code > -kMostCode ? code : -kMostCode;
       const float rounded = code + kRounder;
-      const int32_t whole = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
-      const int32_t upper = (whole + 128) >> 8;
-      int32_t lower = whole - upper * 256;
-      lower = lower < -127 ? -127 : lower;  // -128 has no negative, which AVX2's product takes
-      codes[i] = upper * 256 + lower;
-      high[i] = static_cast<int8_t>(upper);
-      low[i] = static_cast<int8_t>(lower);
+      codes[i] = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
+    }
+    int16_t words[kGroup];
+    for (int i = 0; i < kGroup; i += 4) {
+      words[i] = static_cast<int16_t>(codes[i]);
+      words[i + 1] = static_cast<int16_t>(codes[i + 2]);
+      words[i + 2] = static_cast<int16_t>(codes[i + 1]);
+      words[i + 3] = static_cast<int16_t>(codes[i + 3]);
     }
     int32_t first = 0, second = 0;
     for (int i = 0; i < kGroup / 2; ++i) first += codes[i];
     for (int i = kGroup / 2; i < kGroup; ++i) second += codes[i];
-    __builtin_memcpy(tile + row * kGroup, high, kGroup);
-    __builtin_memcpy(tile + (rows + row) * kGroup, low, kGroup);
+    __builtin_memcpy(tile + row * sizeof words, words, sizeof words);
     std::byte* of_rows = tile + rows * 2 * kGroup + row * 4;
     store(of_rows, s.scale);
     store(of_rows + rows * 4, -(first + second));

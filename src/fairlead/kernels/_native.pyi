@@ -12,7 +12,10 @@ U8 = NDArray[np.uint8]
 # ---- cpu ------------------------------------------------------------------------------------------
 
 def instruction_sets() -> list[str]:
-    """What this processor can run, worst first: portable, avx2, avx512, vnni, amx."""
+    """What this processor can run, worst first: portable, avx2, avx-vnni, avx512, vnni, amx."""
+
+def emulated_instruction_sets() -> list[str]:
+    """What it can run in emulation, for tests: amx-emulated. Never chosen by itself."""
 
 def instruction_set() -> str:
     """The one in use: the best, or FAIRLEAD_ISA. ValueError where that names none or one it lacks."""
