@@ -13,6 +13,9 @@ inline constexpr int kRowPad = 16;
 // Tokens in a page of the KV cache.
 inline constexpr int kPageTokens = 32;
 
+// Logits that are surveyed together.
+inline constexpr int kSurveyBlock = 128;
+
 // Queries of one sequence against the keys and values of one head.
 // Keys lie as [head_dim][kPageTokens] in a page, values as [kPageTokens][value_stride].
 struct QueryBlock {
@@ -41,8 +44,11 @@ struct VectorKernels {
   // softmax(q Kᵀ) V, one page at a time with a running maximum (Milakov and Gimelshein, 2018).
   void (*attend_half)(const QueryBlock& block);
   void (*attend_float)(const QueryBlock& block);
-  // Σ exp(scale · (x - top)) over `count` floats, any count.
-  double (*exp_sum)(const float* x, int64_t count, float top, float scale);
+  // Of each kSurveyBlock of `count` floats, the last block perhaps shorter: the largest, and Σ exp(scale · (x -
+  // largest)) where `sums` is not null. What is not a number counts for nothing.
+  void (*survey)(const float* x, int64_t count, float scale, float* largest, float* sums);
+  // Σ exp(scale · (x - top)) over those of `count` floats, any count, that are at least `least`.
+  float (*exp_sum)(const float* x, int64_t count, float least, float top, float scale);
 };
 
 extern const VectorKernels kVectorPortable;

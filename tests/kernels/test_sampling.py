@@ -31,7 +31,7 @@ class Dice:
         zero, one, none = np.zeros(1, np.int32), np.array([0, 1], np.int32), np.zeros(0, np.int32)
         pages = np.zeros(1, np.int32)
         self.plan.run(tokens=zero, positions=zero, first_row=one, first_page=one, pages=pages, selected=none)
-        return self.plan.draw(0, [sampler])[0]
+        return self.plan.draw(0, [sampler], [[]])[0][0]
 
     def tally(self, sampler: Sampler, times: int) -> Counter[int]:
         return Counter(self.roll(sampler).token for _ in range(times))
