@@ -37,7 +37,7 @@ class Dice:
         table = np.ascontiguousarray(np.atleast_2d(logits), np.float32)
         self.rows = len(table)
         self.cache = KvCache(layers=1, heads=1, head_dim=16, pages=-(-self.rows // PAGE_TOKENS))
-        self.weight = Weight(0, table.view(np.uint8).ravel(), *table.shape, self.pool)
+        self.weight = Weight(0, table.view(np.uint8).ravel(), self.rows, table.shape[1], self.pool)
         self.plan = Plan(self.pool, self.cache)
         self.plan.embed(self.plan.buffer(table.shape[1]), self.weight)
 
