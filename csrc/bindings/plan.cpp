@@ -6,14 +6,12 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <atomic>
-#include <exception>
 #include <span>
 #include <stdexcept>
 #include <string>
 
 #include "bindings.h"
-#include "sampling.h"
+#include "drawing.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -51,27 +49,21 @@ nb::ndarray<nb::numpy, float> rows_of(Plan& plan, RowsId id, size_t count) {
   return nb::ndarray<nb::numpy, float>(copy, {count, width}, owner);
 }
 
-// Draws from the first rows of a buffer of logits, one row for each sampler, the rows spread over the threads.
-std::vector<Draw> draw(Plan& plan, RowsId id, const std::vector<Sampler*>& samplers) {
+// Draws from the first rows of a buffer of logits: for each sampler one row and one more for each of its guesses.
+std::vector<std::vector<Draw>> draw_rows(Plan& plan, RowsId id, const std::vector<Sampler*>& samplers,
+                                         const std::vector<std::vector<int32_t>>& guesses) {
   Rows& logits = plan.held(id);
-  if (samplers.size() * logits.stride > logits.data.size()) throw std::invalid_argument("more samplers than rows");
-  std::vector<Draw> draws(samplers.size());
-  std::vector<std::exception_ptr> errors(samplers.size());
-  std::atomic<size_t> next = 0;
-  const nb::gil_scoped_release released;
-  plan.pool().run([&](Worker&) {
-    for (size_t i = next++; i < samplers.size(); i = next++) {
-      try {
-        draws[i] = samplers[i]->draw(logits.row(static_cast<int64_t>(i)), logits.width);
-      } catch (...) {
-        errors[i] = std::current_exception();
-      }
-    }
-  });
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
+  if (guesses.size() != samplers.size()) throw std::invalid_argument("samplers and guesses differ in number");
+  std::vector<Turn> turns;
+  int64_t row = 0;
+  for (size_t i = 0; i < samplers.size(); ++i) {
+    turns.push_back({samplers[i], logits.row(row), guesses[i]});
+    row += 1 + static_cast<int64_t>(guesses[i].size());
   }
-  return draws;
+  if (static_cast<size_t>(row * logits.stride) > logits.data.size())
+    throw std::invalid_argument("more draws than rows");
+  const nb::gil_scoped_release released;
+  return draw(plan.pool(), turns, logits.width, logits.stride);
 }
 
 void bind_building(nb::class_<Plan>& plan) {
@@ -133,7 +125,7 @@ void bind_running(nb::class_<Plan>& plan) {
           },
           nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
       .def("rows", &rows_of, "buffer"_a, "count"_a)
-      .def("draw", &draw, "buffer"_a, "samplers"_a)
+      .def("draw", &draw_rows, "buffer"_a, "samplers"_a, "guesses"_a)
       .def_prop_ro("nbytes", &Plan::bytes);
 }
 

@@ -55,6 +55,10 @@ inline Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b
 inline Floats max(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Floats min(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Floats round(Floats a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+// `value` where a is at least `least`, else 0; of the other sets likewise.
+inline Floats where_at_least(Floats a, Floats least, Floats value) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, least.v, _CMP_GE_OQ), value.v)};
+}
 inline float sum(Floats a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
 
@@ -100,6 +104,9 @@ inline Floats fma(Floats a, Floats b, Floats c) { return {_mm256_fmadd_ps(a.v, b
 inline Floats max(Floats a, Floats b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Floats min(Floats a, Floats b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline Floats round(Floats a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Floats where_at_least(Floats a, Floats least, Floats value) {
+  return {_mm256_and_ps(_mm256_cmp_ps(a.v, least.v, _CMP_GE_OQ), value.v)};
+}
 inline float sum(Floats a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -156,6 +163,9 @@ inline Floats round(Floats a) {
   // Adding 1.5·2²³ leaves no bits behind the point; right for magnitudes below 2²².
   const Floats shift = Floats::all(0x1.8p23f);
   return (a + shift) - shift;
+}
+inline Floats where_at_least(Floats a, Floats least, Floats value) {
+  return {a.v >= least.v ? value.v : Floats::all(0).v};
 }
 inline float sum(Floats a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 inline float largest(Floats a) {

@@ -13,6 +13,9 @@ inline constexpr int kRowPad = 16;
 // Tokens in a page of the KV cache.
 inline constexpr int kPageTokens = 32;
 
+// Logits that are surveyed together.
+inline constexpr int kSurveyBlock = 128;
+
 // How a page of one head holds its keys, [head_dim][kPageTokens], and its values, [kPageTokens][value_stride].
 // In 8 bits, a key or value of a token is int8 codes times a scale, and each half is followed by its tokens' scales,
 // float[kPageTokens].
@@ -66,8 +69,11 @@ struct VectorKernels {
   void (*store_half)(const KvSlot& slot);
   void (*store_float)(const KvSlot& slot);
   void (*store_codes)(const KvSlot& slot);
-  // Σ exp(scale · (x - top)) over `count` floats, any count.
-  double (*exp_sum)(const float* x, int64_t count, float top, float scale);
+  // Of each kSurveyBlock of `count` floats, the last block perhaps shorter: the largest, and Σ exp(scale · (x -
+  // largest)) where `sums` is not null. What is not a number counts for nothing.
+  void (*survey)(const float* x, int64_t count, float scale, float* largest, float* sums);
+  // Σ exp(scale · (x - top)) over those of `count` floats, any count, that are at least `least`.
+  float (*exp_sum)(const float* x, int64_t count, float least, float top, float scale);
 };
 
 extern const VectorKernels kVectorPortable;

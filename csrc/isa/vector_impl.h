@@ -15,6 +15,8 @@ namespace {
 constexpr int kLanes = Floats::kLanes;
 static_assert(kRowPad % kLanes == 0 && kPageTokens % kLanes == 0);
 
+constexpr float kLowest = -__FLT_MAX__;
+
 int padded(int width) { return (width + kRowPad - 1) / kRowPad * kRowPad; }
 
 void rms_norm(float* out, const float* x, const float* weight, int width, float eps) {
@@ -72,22 +74,39 @@ void gelu(float* out, const float* x, int width) {
   }
 }
 
-double exp_sum(const float* x, int64_t count, float top, float scale) {
-  const Floats tops = Floats::all(top);
-  const Floats scales = Floats::all(scale);
-  double total = 0;
-  int64_t i = 0;
-  constexpr int64_t kRun = 64 * kLanes;  // short enough that floats lose nothing that matters
-  while (i + kLanes <= count) {
-    Floats part = Floats::all(0);
-    const int64_t end = i + kRun < count ? i + kRun : count;
-    for (; i + kLanes <= end; i += kLanes) part = part + exp((Floats::load(x + i) - tops) * scales);
-    total += sum(part);
+void survey_block(const float* x, float scale, float* top, float* total) {
+  Floats tops = Floats::load(x);
+  for (int i = kLanes; i < kSurveyBlock; i += kLanes) tops = max(Floats::load(x + i), tops);
+  *top = largest(tops);
+  if (!total) return;
+  const Floats from = Floats::all(*top < kLowest ? kLowest : *top), scales = Floats::all(scale);
+  Floats sums = Floats::all(0);
+  for (int i = 0; i < kSurveyBlock; i += kLanes) sums = sums + exp((Floats::load(x + i) - from) * scales);
+  *total = sum(sums);
+}
+
+void survey(const float* x, int64_t count, float scale, float* largest, float* sums) {
+  int64_t block = 0;
+  for (; (block + 1) * kSurveyBlock <= count; ++block) {
+    survey_block(x + block * kSurveyBlock, scale, largest + block, sums ? sums + block : nullptr);
   }
-  float rest[kLanes];
-  int left = 0;
-  for (; i < count; ++i) rest[left++] = (x[i] - top) * scale;
-  for (int j = 0; j < left; ++j) total += __builtin_expf(rest[j]);
+  if (const int64_t left = count - block * kSurveyBlock; left > 0) {
+    float rest[kSurveyBlock];
+    for (int i = 0; i < kSurveyBlock; ++i) rest[i] = i < left ? x[block * kSurveyBlock + i] : -__builtin_inff();
+    survey_block(rest, scale, largest + block, sums ? sums + block : nullptr);
+  }
+}
+
+float exp_sum(const float* x, int64_t count, float least, float top, float scale) {
+  const Floats leasts = Floats::all(least), tops = Floats::all(top), scales = Floats::all(scale);
+  Floats sums = Floats::all(0);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Floats a = Floats::load(x + i);
+    sums = sums + where_at_least(a, leasts, exp((a - tops) * scales));
+  }
+  float total = sum(sums);
+  for (; i < count; ++i) total += x[i] >= least ? __builtin_expf((x[i] - top) * scale) : 0;
   return total;
 }
 
@@ -293,6 +312,7 @@ constexpr VectorKernels kKernels = {
     .store_half = store<uint16_t>,
     .store_float = store<float>,
     .store_codes = store<int8_t>,
+    .survey = survey,
     .exp_sum = exp_sum,
 };
 

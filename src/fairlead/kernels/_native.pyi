@@ -115,8 +115,10 @@ class Plan:
     def rows(self, buffer: int, count: int) -> F32:
         """A copy of a buffer's first rows, [count, width]."""
 
-    def draw(self, buffer: int, samplers: Sequence[Sampler]) -> list[Draw]:
-        """One token from each of the first rows. ValueError where a row holds no finite logit."""
+    def draw(self, buffer: int, samplers: Sequence[Sampler], guesses: Sequence[Sequence[int]]) -> list[list[Draw]]:
+        """Tokens from the first rows, of which each sampler has one and one more for each of its guesses: a draw from
+        its first row, and from a next one for as long as the draw is equal to the guess. ValueError where a row
+        holds no finite logit."""
 
     @property
     def nbytes(self) -> int:

@@ -137,35 +137,38 @@ class NativeRunner:
         self._reports.pop(request_id, None)
 
     def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
-        """Compute the chunks and draw for those that sample."""
-        self._run(chunks, [chunk.samples for chunk in chunks])
-        drawing = [chunk.request_id for chunk in chunks if chunk.samples]
-        draws = self._plan.draw(self._logits, [self._samplers[request] for request in drawing])
+        """Compute the chunks and draw for those that sample, after each draft that proves right too."""
+        drawing = [chunk for chunk in chunks if chunk.samples]
+        self._run(chunks, [chunk.drafts + 1 if chunk.samples else 0 for chunk in chunks])
+        draws = self._plan.draw(
+            self._logits,
+            [self._samplers[chunk.request_id] for chunk in drawing],
+            [chunk.tokens[len(chunk.tokens) - chunk.drafts :] for chunk in drawing],
+        )
         return [
-            Sampled(request, draw.token, draw.logprob, draw.top)
-            if self._reports[request]
-            else Sampled(request, draw.token)
-            for request, draw in zip(drawing, draws, strict=True)
+            Sampled(chunk.request_id, draw.token, draw.logprob, draw.top)
+            if self._reports[chunk.request_id]
+            else Sampled(chunk.request_id, draw.token)
+            for chunk, drawn in zip(drawing, draws, strict=True)
+            for draw in drawn
         ]
 
     def logits(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Compute the chunks; the logits after each of their tokens, [tokens, vocabulary]. For tests and scoring."""
-        selected = self._run(chunks, None)
-        return self._plan.rows(self._logits, selected)
+        counts = [len(chunk.tokens) for chunk in chunks]
+        self._run(chunks, counts)
+        return self._plan.rows(self._logits, sum(counts))
 
-    def _run(self, chunks: Sequence[Chunk], samples: list[bool] | None) -> int:
-        """Runs the plan, selecting the last row of the chunks that sample, or all rows; returns how many."""
+    def _run(self, chunks: Sequence[Chunk], counts: list[int]) -> None:
+        """Runs the plan; of each chunk the last so many rows have logits."""
         tokens, positions, first_row, first_page, pages, selected = (array("i") for _ in range(6))
         first_row.append(0)
         first_page.append(0)
-        for number, chunk in enumerate(chunks):
+        for chunk, count in zip(chunks, counts, strict=True):
             tokens.extend(chunk.tokens)
             positions.extend(range(chunk.start, chunk.start + len(chunk.tokens)))
             pages.extend(chunk.pages)
-            if samples is None:
-                selected.extend(range(first_row[-1], len(tokens)))
-            elif samples[number]:
-                selected.append(len(tokens) - 1)
+            selected.extend(range(len(tokens) - count, len(tokens)))
             first_row.append(len(tokens))
             first_page.append(len(pages))
         self._plan.run(
@@ -176,7 +179,6 @@ class NativeRunner:
             pages=np.frombuffer(pages, np.int32),
             selected=np.frombuffer(selected, np.int32) if selected else np.empty(0, np.int32),
         )
-        return len(selected)
 
 
 class _Weights:
