@@ -107,6 +107,14 @@ Isa best_isa() {
   return isa;
 }
 
+#if defined(__x86_64__)
+bool has_avx_vnni() { return best_isa() >= Isa::avx2 && has(cpuid(7, 1).eax, {4}); }
+bool has_avx512_bf16() { return best_isa() >= Isa::avx512 && has(cpuid(7, 1).eax, {5}); }
+#else
+bool has_avx_vnni() { return false; }
+bool has_avx512_bf16() { return false; }
+#endif
+
 Isa active_isa() { return active().load(std::memory_order_relaxed); }
 
 void set_active_isa(std::string_view name) { active().store(parse(name)); }

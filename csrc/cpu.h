@@ -21,6 +21,10 @@ std::string_view isa_name(Isa isa);
 // The best that the processor and the operating system offer.
 Isa best_isa();
 
+// Arithmetic units that processors have beside an instruction set of ours, or not.
+bool has_avx_vnni();     // the instructions of VNNI on registers of AVX2
+bool has_avx512_bf16();  // beside AVX-512
+
 // What all kernels use: the best, or the lower one that FAIRLEAD_ISA names when this is first called.
 // Throws std::invalid_argument where FAIRLEAD_ISA names none, or one that the processor lacks.
 Isa active_isa();
