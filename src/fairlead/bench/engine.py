@@ -47,8 +47,8 @@ class EngineFigures:
     left_out: tuple[str, ...]
 
 
-def measure_engine(path: Path, suite: Suite, settings: Settings, threads: int, tell: Tell) -> EngineFigures:
-    """Load the file and take the suite's figures, under the KV type and the largest step of the settings.
+def check(path: Path, suite: Suite, settings: Settings) -> None:
+    """See that the suite can be gone through with this file.
 
     Raises:
         ModelFileError: the file is damaged, or of a kind that is not built in.
@@ -56,10 +56,20 @@ def measure_engine(path: Path, suite: Suite, settings: Settings, threads: int, t
         DoesNotFit: there is not memory enough for the model and the suite's KV cache.
     """
     with GGUFFile.open(path) as file:
-        description, plan = describe(file), record(file)
+        description = describe(file)
         footprint = Footprint.of(description, file.tensors.values(), settings)
     _check_lengths(suite, description, settings.max_batch_tokens)
     _check_memory(suite, footprint)
+
+
+def measure_engine(path: Path, suite: Suite, settings: Settings, threads: int, tell: Tell) -> EngineFigures:
+    """Load the file and take the suite's figures, under the KV type and the largest step of the settings.
+
+    Raises as `check`.
+    """
+    check(path, suite, settings)
+    with GGUFFile.open(path) as file:
+        description, plan = describe(file), record(file)
     tell("loading")
     resident = psutil.Process().memory_info().rss
     runner, loaded = _load(path, suite, settings, threads)

@@ -46,7 +46,7 @@ def bench(
     from dataclasses import replace
 
     from fairlead.bench import report
-    from fairlead.bench.engine import measure_engine
+    from fairlead.bench.engine import check, measure_engine
     from fairlead.bench.machine import given_processors, measure_machine
     from fairlead.bench.suite import QUICK, Suite
     from fairlead.cli.fetching import fetch_in_sight
@@ -68,6 +68,7 @@ def bench(
     suite = replace(QUICK if quick else Suite(), **changes)  # type: ignore[arg-type]  # of the fields' types
     path = fetch_in_sight(Catalogue(settings).resolve(chosen), settings)
 
+    check(path, suite, settings)  # before the machine is measured, which takes some seconds
     with stages() as tell:
         count = settings.threads or given_processors()
         machine = measure_machine(count, suite.seconds, tell)
