@@ -8,6 +8,7 @@ import pytest
 from fairlead.bench import engine
 from fairlead.bench.engine import EngineFigures, measure_engine
 from fairlead.bench.suite import Suite
+from fairlead.bench.timing import Decode, Prefill
 from fairlead.config import Settings
 from fairlead.errors import DoesNotFit, InvalidRequest
 from tests import tiny_models
@@ -32,7 +33,8 @@ def test_every_figure_of_the_suite_is_taken(model: Path) -> None:
     found = measure(model, SUITE, told)
     assert [figure.tokens for figure in found.prefill] == [40, 100]
     assert [(figure.batch, figure.context) for figure in found.decode] == [(1, 33), (3, 33), (1, 64), (3, 64)]
-    for figure in [*found.prefill, *found.decode]:
+    figures: list[Prefill | Decode] = [*found.prefill, *found.decode]
+    for figure in figures:
         assert figure.seconds > 0
         assert figure.work.nbytes > 0
     assert found.left_out == ()

@@ -19,6 +19,7 @@ from fairlead.config import Settings
 from fairlead.engine.messages import Load, Loaded
 from fairlead.errors import DoesNotFit, InvalidRequest
 from fairlead.gguf.reader import GGUFFile
+from fairlead.kernels import PAGE_TOKENS
 from fairlead.kernels.native_runner import NativeRunner, load
 from fairlead.models import ModelDescription, describe, record
 from fairlead.service.memory import Footprint, available_bytes
@@ -32,14 +33,16 @@ class EngineFigures:
 
     Attributes:
         description: of the model.
-        file_bytes: of its file, which lay in the page cache when it was loaded.
-        loaded: as the runner tells it: instruction set, threads, sizes, seconds.
+        file_bytes: of its file.
+        load_s: to load the file from the page cache, with a KV cache of one page only.
+        loaded: as the runner tells it: instruction set, threads, sizes.
         resident_bytes: by which this process grew.
         left_out: figures that there was no time for.
     """
 
     description: ModelDescription
     file_bytes: int
+    load_s: float
     loaded: Loaded
     resident_bytes: int
     prefill: tuple[Prefill, ...]
@@ -72,13 +75,15 @@ def measure_engine(path: Path, suite: Suite, settings: Settings, threads: int, t
         description, plan = describe(file), record(file)
     tell("loading")
     resident = psutil.Process().memory_info().rss
-    runner, loaded = _load(path, suite, settings, threads)
+    load_s = _load(path, PAGE_TOKENS, settings, threads)[1].load_s
+    runner, loaded = _load(path, suite.kv_tokens, settings, threads)
     prefill, decode, left_out = _figures(
         suite, Timing(plan, runner, seconds=suite.seconds, limit_s=suite.limit_s), tell
     )
     return EngineFigures(
         description=description,
         file_bytes=path.stat().st_size,
+        load_s=load_s,
         loaded=loaded,
         resident_bytes=psutil.Process().memory_info().rss - resident,
         prefill=tuple(prefill),
@@ -128,14 +133,14 @@ def _check_memory(suite: Suite, footprint: Footprint) -> None:
         )
 
 
-def _load(path: Path, suite: Suite, settings: Settings, threads: int) -> tuple[NativeRunner, Loaded]:
+def _load(path: Path, kv_tokens: int, settings: Settings, threads: int) -> tuple[NativeRunner, Loaded]:
     with path.open("rb", buffering=0) as file:  # brings it into the page cache
         while file.read(_READ_AT_ONCE):
             pass
     command = Load(
         path=str(path),
-        context_length=suite.longest,
-        kv_tokens=suite.kv_tokens,
+        context_length=kv_tokens,
+        kv_tokens=kv_tokens,
         kv_type=settings.kv_type,
         threads=threads,
         max_batch_tokens=settings.max_batch_tokens,

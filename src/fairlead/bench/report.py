@@ -35,8 +35,8 @@ def as_json(machine: Machine, engine: EngineFigures) -> JSON:
             "operations_per_s": machine.operations_per_s,
         },
         "load": {
-            "seconds": loaded.load_s,
-            "bytes_per_s": engine.file_bytes / loaded.load_s,
+            "seconds": engine.load_s,
+            "bytes_per_s": engine.file_bytes / engine.load_s,
             "memory_share": _load_share(machine, engine),
         },
         "memory": {
@@ -68,7 +68,7 @@ def engine_rows(machine: Machine, engine: EngineFigures) -> Iterator[Row]:
         yield (f"prompt of {prefill.tokens}", *_speed_cells(prefill, machine))
     for decode in engine.decode:
         yield (f"batch of {decode.batch}, context {decode.context}", *_speed_cells(decode, machine))
-    yield ("load", "", f"{engine.loaded.load_s:.2f} s", _percent(_load_share(machine, engine)), "")
+    yield ("load", "", f"{engine.load_s:.2f} s", _percent(_load_share(machine, engine)), "")
 
 
 def memory_line(engine: EngineFigures) -> str:
@@ -104,7 +104,7 @@ def _speed_cells(figure: Prefill | Decode, machine: Machine) -> Row:
 def _load_share(machine: Machine, engine: EngineFigures) -> float:
     """Of the shortest time in which the file could be read and the packed weights written."""
     nbytes = engine.file_bytes + engine.loaded.weight_bytes
-    return nbytes / machine.read_bytes_per_s / engine.loaded.load_s
+    return nbytes / machine.read_bytes_per_s / engine.load_s
 
 
 def _percent(share: float) -> str:
