@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairlead.cli.options import Config, Home
-from fairlead.cli.terminal import note, safe, stages, table
+from fairlead.cli.terminal import note, stages, table
 from fairlead.config import load_settings
 from fairlead.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fairlead.bench.suite import Suite
 
 
 def bench(
@@ -43,31 +47,19 @@ def bench(
     config: Config = None,
 ) -> None:
     """Measure the machine and then the engine, each figure as a share of its limit. Best with nothing else running."""
-    from dataclasses import replace
-
     from fairlead.bench import report
     from fairlead.bench.engine import check, measure_engine
     from fairlead.bench.machine import given_processors, measure_machine
-    from fairlead.bench.suite import QUICK, Suite
     from fairlead.cli.fetching import fetch_in_sight
     from fairlead.gguf.catalogue import Catalogue
-    from fairlead.kernels import set_instruction_set
 
     settings = load_settings(home, config, {"threads": threads, "kv_type": kv_type})
     chosen = model or settings.default_model
     if chosen is None:
         raise typer.BadParameter("name a model, as no default_model is configured", param_hint="NAME|FILE")
-    if isa is not None:
-        try:
-            set_instruction_set(isa)
-        except ValueError as error:
-            raise ConfigError(f"--isa: {error}") from None
-    given = {"prompts": prompt, "batches": batch, "contexts": context}
-    changes: dict[str, object] = {name: tuple(values) for name, values in given.items() if values}
-    changes |= {name: value for name, value in {"seconds": seconds, "limit_s": limit}.items() if value is not None}
-    suite = replace(QUICK if quick else Suite(), **changes)  # type: ignore[arg-type]  # of the fields' types
+    _use(isa)
+    suite = _suite(quick, prompts=prompt, batches=batch, contexts=context, seconds=seconds, limit_s=limit)
     path = fetch_in_sight(Catalogue(settings).resolve(chosen), settings)
-
     check(path, suite, settings)  # before the machine is measured, which takes some seconds
     with stages() as tell:
         count = settings.threads or given_processors()
@@ -79,7 +71,25 @@ def bench(
     table(list(report.machine_rows(machine)))
     typer.echo()
     table(list(report.engine_rows(machine, engine)))
-    typer.echo()
-    typer.echo(safe(report.memory_line(engine)))
+    typer.echo(f"\n{report.memory_line(engine)}")
     if engine.left_out:
         note(f"There was no time for: {', '.join(engine.left_out)}.")
+
+
+def _suite(quick: bool, **asked: list[int] | float | None) -> Suite:
+    """The usual figures, or the quick ones, with what was asked for in their place."""
+    from fairlead.bench.suite import QUICK, Suite
+
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items() if value}
+    return replace(QUICK if quick else Suite(), **fields)  # type: ignore[arg-type]  # of the fields' types
+
+
+def _use(isa: str | None) -> None:
+    """Have the engine use this instruction set, where one was named."""
+    from fairlead.kernels import set_instruction_set
+
+    if isa is not None:
+        try:
+            set_instruction_set(isa)
+        except ValueError as error:
+            raise ConfigError(f"--isa: {error}") from None
