@@ -126,6 +126,8 @@ std::string_view isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 bool has_isa(Isa isa) { return offered()[static_cast<int>(isa)]; }
 
+bool has_avx512_bf16() { return has_isa(Isa::amx_emulated); }  // which is made of it
+
 Isa active_isa() { return active().load(std::memory_order_relaxed); }
 
 void set_active_isa(std::string_view name) { active().store(parse(name)); }

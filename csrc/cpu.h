@@ -23,6 +23,9 @@ std::string_view isa_name(Isa isa);
 // Whether the processor and the operating system offer it.
 bool has_isa(Isa isa);
 
+// Whether it has AVX-512 BF16, an arithmetic unit that processors have beside an instruction set of ours, or not.
+bool has_avx512_bf16();
+
 // What all kernels use: the best, or the one that FAIRLEAD_ISA names when this is first called.
 // Throws std::invalid_argument where FAIRLEAD_ISA names none, or one that the processor lacks.
 Isa active_isa();

@@ -21,10 +21,13 @@ ALLOWED = {
     "service": {
         "errors", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
     },
+    "bench": {
+        "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
+    },
     "api": {"errors", "config", "service"},
     "config": {"errors", "checks"},
     "client": {"errors"},
-    "cli": {"errors", "config", "client", "gguf", "kernels", "api"},
+    "cli": {"errors", "config", "client", "gguf", "kernels", "bench", "api"},
     "tui": {"errors", "client"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""

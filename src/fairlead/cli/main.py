@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import config, doctor, generate, models, serve
+from fairlead.cli import bench, config, doctor, generate, models, serve
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -75,6 +75,7 @@ for command in (
     models.load,
     models.unload,
     doctor.doctor,
+    bench.bench,
 ):
     app.command("list" if command is models.list_models else None)(command)
 app.add_typer(config.app, name="config")

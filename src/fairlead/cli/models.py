@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairlead.cli.options import Config, Home, Url, address_from
-from fairlead.cli.terminal import note, progress, safe, size
+from fairlead.cli.terminal import note, progress, safe, size, table
 from fairlead.config import ModelEntry, load_settings
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def list_models(home: Home = None, config: Config = None) -> None:
         on_disk = path.stat().st_size if path else entry.size_bytes
         what = (entry.architecture or "", entry.parameters or "", entry.quantization or "")
         rows.append((entry.name, *what, size(on_disk), "on disk" if path else "available"))
-    _table(("NAME", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "STATE"), rows)
+    table([("NAME", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "STATE"), *rows])
 
 
 def show(
@@ -86,19 +85,17 @@ def ps(url: Url = None, home: Home = None, config: Config = None) -> None:
     if not held:
         note("No model is loaded.")
         return
-    _table(
-        ("NAME", "STATE", "CONTEXT", "MEMORY", ""),
-        [
-            (
-                model.name,
-                model.state,
-                str(model.context_length or ""),
-                size(model.memory.used_bytes or model.memory.estimated_bytes),
-                "active" if model.active else safe(model.error or ""),
-            )
-            for model in held
-        ],
-    )
+    rows = [
+        (
+            model.name,
+            model.state,
+            str(model.context_length or ""),
+            size(model.memory.used_bytes or model.memory.estimated_bytes),
+            "active" if model.active else safe(model.error or ""),
+        )
+        for model in held
+    ]
+    table([("NAME", "STATE", "CONTEXT", "MEMORY", ""), *rows])
 
 
 def load(
@@ -165,11 +162,3 @@ def _of_file(path: Path) -> dict[str, str | None]:
 def _defaults(entry: ModelEntry) -> str:
     given = ((item.name, getattr(entry.defaults, item.name)) for item in fields(entry.defaults))
     return ", ".join(f"{name} {value!r}" for name, value in given if value is not None)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell: plain text, so that it can be cut and searched."""
-    cells = [list(header), *([safe(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,9 +1,9 @@
-"""What the commands write to a terminal: text that cannot steer it, sizes, progress."""
+"""What the commands write to a terminal: text that cannot steer it, sizes, tables, progress."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,6 +40,14 @@ def size(nbytes: float | None) -> str:
     raise AssertionError
 
 
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell, the header first: plain text, so that it can be cut and searched."""
+    cells = [[safe(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 class Update(Protocol):
     """Takes a phase, and the bytes done and in all of it."""
 
@@ -70,6 +78,19 @@ def progress(what: str) -> Iterator[Update]:
             bars.update(task, completed=done, total=total)
 
         yield update
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """Shows on stderr what is being done: the last word of it on a terminal, else a line for each."""
+    if not sys.stderr.isatty():
+        yield note
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as status:
+        yield lambda stage: status.update(Text(safe(stage)))
 
 
 def _lines(what: str) -> Update:

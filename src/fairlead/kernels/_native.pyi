@@ -55,6 +55,23 @@ class Weight:
 def matmul(weight: Weight, x: F32, pool: ThreadPool, bias: F32 | None = None, y: F32 | None = None) -> F32:
     """x [rows, inputs] times the weight, [rows, outputs]; added to a copy of `y` where given."""
 
+# ---- peaks ----------------------------------------------------------------------------------------
+
+def arithmetic_units() -> list[str]:
+    """The units that this processor has and `measure_peak` knows, whatever the instruction set in use."""
+
+def measure_peak(unit: str, pool: ThreadPool, seconds: float) -> float:
+    """Operations a second of all threads together, a multiply-add being two. ValueError for a unit it lacks."""
+
+def measure_read_bandwidth(pool: ThreadPool, nbytes: int, seconds: float) -> float:
+    """Bytes a second that all threads together read of so much memory. MemoryError where there is none."""
+
+def product_unit(weight: Weight, rows: int) -> str:
+    """What computes the product of a weight and so many rows, in the instruction set in use."""
+
+def vector_unit() -> str:
+    """What computes everything else, attention in particular."""
+
 # ---- plan -----------------------------------------------------------------------------------------
 
 PAGE_TOKENS: int

@@ -86,6 +86,8 @@ class NativeRunner:
         self._plan = _native.Plan(self._pool, self._cache)
         weights = _Weights(file, self._pool, progress or (lambda _done, _total: None))
         self._logits, self._weights = lower(plan, self._plan, weights.matrix, weights.vector)
+        self.weights = weights.packed
+        """By the rows of the file's tensors that they hold."""
         self._plan.reserve(max_batch_tokens, min(max_batch_tokens, LIKELY_DRAWS))
         self._samplers: dict[int, _native.Sampler] = {}
         self._reports: dict[int, bool] = {}
@@ -188,21 +190,21 @@ class _Weights:
         self._file = file
         self._pool = pool
         self._progress = progress
-        self._packed: dict[Rows, _native.Weight] = {}
+        self.packed: dict[Rows, _native.Weight] = {}
         self._done = 0
         self._total = sum(tensor.nbytes for tensor in file.tensors.values())
 
     def matrix(self, rows: Rows) -> _native.Weight:
         """A weight, packed; the same object where an output head is tied to the embedding."""
-        if rows not in self._packed:
+        if rows not in self.packed:
             tensor = self._file.tensors[rows.tensor]
             inputs = tensor.shape[1]
             row_bytes = tensor.format.bytes_for(inputs)
             data = tensor.data[rows.begin * row_bytes : rows.end * row_bytes]
-            self._packed[rows] = _native.Weight(tensor.format, data, rows.end - rows.begin, inputs, self._pool)
+            self.packed[rows] = _native.Weight(tensor.format, data, rows.end - rows.begin, inputs, self._pool)
             self._done += len(data)
             self._progress(self._done, self._total)
-        return self._packed[rows]
+        return self.packed[rows]
 
     def vector(self, rows: Rows) -> NDArray[np.float32]:
         """A norm's weight or a bias, as fp32."""
