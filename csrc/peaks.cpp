@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -29,13 +30,16 @@ constexpr double kShortest = 0.004;
 std::vector<const PeakLoop*> loops() {
   std::vector<const PeakLoop*> found = {&kPeakPortableFp32};
 #if defined(__x86_64__)
+  const auto add = [&](bool there, std::initializer_list<const PeakLoop*> more) {
+    if (there) found.insert(found.end(), more);
+  };
   const Isa isa = best_isa();
-  if (isa >= Isa::avx2) found.insert(found.end(), {&kPeakAvx2Fp32, &kPeakAvx2Int8, &kPeakAvx2Int16});
-  if (has_avx_vnni()) found.push_back(&kPeakAvxVnniInt8);
-  if (isa >= Isa::avx512) found.insert(found.end(), {&kPeakAvx512Fp32, &kPeakAvx512Int8});
-  if (isa >= Isa::vnni) found.push_back(&kPeakAvx512VnniInt8);
-  if (has_avx512_bf16()) found.push_back(&kPeakAvx512Bf16);
-  if (isa >= Isa::amx) found.insert(found.end(), {&kPeakAmxBf16, &kPeakAmxInt8});
+  add(isa >= Isa::avx2, {&kPeakAvx2Fp32, &kPeakAvx2Int8, &kPeakAvx2Int16});
+  add(has_avx_vnni(), {&kPeakAvxVnniInt8, &kPeakAvxVnniInt16});
+  add(isa >= Isa::avx512, {&kPeakAvx512Fp32, &kPeakAvx512Int8, &kPeakAvx512Int16});
+  add(isa >= Isa::vnni, {&kPeakAvx512VnniInt8, &kPeakAvx512VnniInt16});
+  add(has_avx512_bf16(), {&kPeakAvx512Bf16});
+  add(isa >= Isa::amx, {&kPeakAmxBf16, &kPeakAmxInt8});
 #endif
   return found;
 }
