@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -29,13 +30,15 @@ constexpr double kShortest = 0.004;
 std::vector<const PeakLoop*> loops() {
   std::vector<const PeakLoop*> found = {&kPeakPortableFp32};
 #if defined(__x86_64__)
-  const Isa isa = best_isa();
-  if (isa >= Isa::avx2) found.insert(found.end(), {&kPeakAvx2Fp32, &kPeakAvx2Int8, &kPeakAvx2Int16});
-  if (has_isa(Isa::avx_vnni)) found.push_back(&kPeakAvxVnniInt8);
-  if (isa >= Isa::avx512) found.insert(found.end(), {&kPeakAvx512Fp32, &kPeakAvx512Int8});
-  if (isa >= Isa::vnni) found.push_back(&kPeakAvx512VnniInt8);
-  if (has_avx512_bf16()) found.push_back(&kPeakAvx512Bf16);
-  if (isa >= Isa::amx) found.insert(found.end(), {&kPeakAmxBf16, &kPeakAmxInt8});
+  const auto add = [&](bool there, std::initializer_list<const PeakLoop*> more) {
+    if (there) found.insert(found.end(), more);
+  };
+  add(has_isa(Isa::avx2), {&kPeakAvx2Fp32, &kPeakAvx2Int8, &kPeakAvx2Int16});
+  add(has_isa(Isa::avx_vnni), {&kPeakAvxVnniInt8, &kPeakAvxVnniInt16});
+  add(has_isa(Isa::avx512), {&kPeakAvx512Fp32, &kPeakAvx512Int8, &kPeakAvx512Int16});
+  add(has_isa(Isa::vnni), {&kPeakAvx512VnniInt8, &kPeakAvx512VnniInt16});
+  add(has_avx512_bf16(), {&kPeakAvx512Bf16});
+  add(has_isa(Isa::amx), {&kPeakAmxBf16, &kPeakAmxInt8});
 #endif
   return found;
 }
@@ -49,8 +52,8 @@ const PeakLoop& loop_of(std::string_view unit) {
 
 ReadMemory read_memory() {
 #if defined(__x86_64__)
-  if (best_isa() >= Isa::avx512) return kReadAvx512;
-  if (best_isa() >= Isa::avx2) return kReadAvx2;
+  if (has_isa(Isa::avx512)) return kReadAvx512;
+  if (has_isa(Isa::avx2)) return kReadAvx2;
 #endif
   return kReadPortable;
 }
@@ -132,17 +135,14 @@ double measure_read_bandwidth(ThreadPool& pool, int64_t bytes, double seconds) {
 
 std::string_view product_unit([[maybe_unused]] const Weight& weight, [[maybe_unused]] int rows) {
 #if defined(__x86_64__)
+  const RowForm form = row_form(weight, rows);
   const Isa isa = active_isa();
-  switch (row_form(weight, rows)) {
-    case RowForm::bf16:
-      return kPeakAmxBf16.unit;
-    case RowForm::q16:
-      if (isa >= Isa::vnni) return kPeakAvx512VnniInt8.unit;
-      if (isa >= Isa::avx512) return kPeakAvx512Int8.unit;
-      if (isa >= Isa::avx2) return kPeakAvx2Int8.unit;
-      break;
-    case RowForm::f32:
-      break;
+  if (form == RowForm::bf16) return isa == Isa::amx ? kPeakAmxBf16.unit : kPeakPortableFp32.unit;  // or emulated
+  if (form == RowForm::q16) {
+    if (isa >= Isa::vnni) return kPeakAvx512VnniInt16.unit;
+    if (isa >= Isa::avx512) return kPeakAvx512Int16.unit;
+    if (isa >= Isa::avx_vnni) return kPeakAvxVnniInt16.unit;
+    if (isa >= Isa::avx2) return kPeakAvx2Int16.unit;
   }
 #endif
   return vector_unit();  // plain C++ has one peak for all it does
