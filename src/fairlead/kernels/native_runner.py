@@ -82,6 +82,7 @@ class NativeRunner:
             head_dim=plan.kv.head_dim,
             pages=self.page_count,
             type=kv_type,
+            pool=self._pool,
         )
         self._plan = _native.Plan(self._pool, self._cache)
         weights = _Weights(file, self._pool, progress or (lambda _done, _total: None))
