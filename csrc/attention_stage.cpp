@@ -75,7 +75,15 @@ class AttentionStage final : public Stage {
         block_rows_(std::max(1, kTaskQueries / group_)),
         queries_(static_cast<size_t>(block_rows_) * group_),
         few_(kTasksWanted * plan.pool().size()),
-        done_(std::make_unique<std::atomic<int>[]>(few_)) {}
+        done_(std::make_unique<std::atomic<int>[]>(few_)) {
+    Workspace& workspace = plan_.workspace();
+    workspace.attended.reserve(static_cast<size_t>(few_) * kMostSegments * found_floats());
+    for (Workspace::Own& own : workspace.own) {
+      own.queries.reserve(queries_ * cache_.shape().head_dim);
+      own.visible.reserve(queries_);
+      own.attended.reserve(2 * found_floats());
+    }
+  }
 
   void prepare(const Step& step) override {
     blocks_.clear();
@@ -94,14 +102,6 @@ class AttentionStage final : public Stage {
     turning_by_tasks_ = only_last_segments_are_new(step);
     turning_.set(turning_by_tasks_ ? 0 : step.rows(), 1, threads);
     attending_.set(static_cast<int64_t>(whole) * splits_, 1, threads);
-
-    Workspace& workspace = plan_.workspace();
-    for (Workspace::Own& own : workspace.own) {
-      own.queries.reserve(queries_ * cache_.shape().head_dim);
-      own.visible.reserve(queries_);
-      own.attended.reserve(2 * found_floats());
-    }
-    if (splits_ > 1) workspace.attended.reserve(static_cast<size_t>(whole) * splits_ * found_floats());
   }
 
   void run(const Step& step, Worker& worker) override {

@@ -23,14 +23,14 @@ size_t whole_lines(size_t bytes) { return static_cast<size_t>(round_up(static_ca
 
 }  // namespace
 
-KvCache::KvCache(const KvShape& shape) : shape_(shape) {
+KvCache::KvCache(const KvShape& shape, ThreadPool& pool) : shape_(shape) {
   if (shape.layers < 1 || shape.heads < 1 || shape.head_dim < 1 || shape.pages < 1) {
     throw std::invalid_argument("a KV cache needs layers, heads, a head dimension and pages");
   }
   key_bytes_ = whole_lines(half_bytes(shape.type, shape.head_dim));
   value_bytes_ = whole_lines(half_bytes(shape.type, value_stride()));
   page_bytes_ = static_cast<size_t>(shape.layers) * shape.heads * (key_bytes_ + value_bytes_);
-  memory_.reserve(page_bytes_ * shape.pages);
+  memory_ = std::make_unique<Mapping>(page_bytes_ * shape.pages, pool);
 }
 
 void KvCache::store(int layer, int head, int page, int token, const float* key, const float* value) {

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "aligned.h"
 #include "isa/vector.h"
+#include "mapping.h"
 
 namespace fairlead {
 
@@ -28,13 +30,14 @@ struct KvShape {
 // isa/vector.h tells what 8 bits add.
 class KvCache {
  public:
-  // Throws std::invalid_argument for impossible shapes and std::bad_alloc.
-  explicit KvCache(const KvShape& shape);
+  // Takes all of its memory, with the threads of `pool`. Throws std::invalid_argument for impossible shapes, and
+  // std::bad_alloc.
+  KvCache(const KvShape& shape, ThreadPool& pool);
 
   const KvShape& shape() const { return shape_; }
   int value_stride() const { return static_cast<int>(round_up(shape_.head_dim, kRowPad)); }
   size_t page_bytes() const { return page_bytes_; }
-  size_t bytes() const { return memory_.size(); }
+  size_t bytes() const { return memory_->bytes(); }
 
   // Writes one token's key and value of one head, [head_dim] floats, into its place in a page.
   void store(int layer, int head, int page, int token, const float* key, const float* value);
@@ -45,12 +48,12 @@ class KvCache {
  private:
   // A head's keys in page 0; those of page p lie p · page_bytes() further, its values key_bytes_ behind.
   std::byte* keys(int layer, int head) {
-    return memory_.data() + (static_cast<size_t>(layer) * shape_.heads + head) * (key_bytes_ + value_bytes_);
+    return memory_->data() + (static_cast<size_t>(layer) * shape_.heads + head) * (key_bytes_ + value_bytes_);
   }
 
   KvShape shape_;
   size_t key_bytes_, value_bytes_, page_bytes_;
-  AlignedArray<std::byte> memory_;
+  std::unique_ptr<Mapping> memory_;
 };
 
 }  // namespace fairlead

@@ -13,13 +13,15 @@ SOURCE = Path(__file__).parent.parent / "src" / "fairlead"
 ALLOWED = {
     "errors": set[str](),
     "checks": {"errors"},
+    "control_groups": set[str](),
     "gguf": {"errors", "config", "checks"},
     "models": {"errors", "gguf"},
-    "kernels": {"errors", "gguf", "models", "engine.messages", "engine.runner"},
+    "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
     "service": {
-        "errors", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
+        "errors", "config", "control_groups", "gguf", "models", "kernels", "storage", "engine.messages",
+        "engine.client",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",

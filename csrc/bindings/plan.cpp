@@ -136,10 +136,12 @@ void bind_plan(nb::module_& m) {
   nb::class_<KvCache>(m, "KvCache")
       .def(
           "__init__",
-          [](KvCache* self, int layers, int heads, int head_dim, int pages, const std::string& type) {
-            new (self) KvCache({layers, heads, head_dim, pages, kv_type(type)});
+          [](KvCache* self, int layers, int heads, int head_dim, int pages, const std::string& type, ThreadPool* pool) {
+            ThreadPool alone(1);
+            const nb::gil_scoped_release released;
+            new (self) KvCache({layers, heads, head_dim, pages, kv_type(type)}, pool != nullptr ? *pool : alone);
           },
-          nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16")
+          nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16", "pool"_a = nb::none())
       .def_prop_ro("page_bytes", &KvCache::page_bytes)
       .def_prop_ro("nbytes", &KvCache::bytes);
   nb::class_<Plan> plan(m, "Plan");

@@ -114,15 +114,20 @@ float exp_sum(const float* x, int64_t count, float least, float top, float scale
 
 constexpr float kHidden = -1e30f;  // the score of a token that a query does not see
 
-// Scores of `kQueries` queries against one page: scores[query][token].
+// Scores of `kQueries` queries against one page: scores[query][token]. On the way the keys and values of `next`, which
+// lie one behind the other, are called from memory: pages lie anywhere, which the processor cannot foresee.
 template <int kQueries, typename Element>
-void score_page(const float* queries, int head_dim, const Element* keys, float (*scores)[kPageTokens]) {
+void score_page(const float* queries, int head_dim, const Element* keys, const Element* next,
+                float (*scores)[kPageTokens]) {
+  constexpr int kAhead = 2 * kPageTokens;  // elements that are called for each dimension
   constexpr int kVectors = kPageTokens / kLanes;
   Floats sums[kQueries][kVectors];
   for (auto& row : sums) {
     for (Floats& s : row) s = Floats::all(0);
   }
   for (int d = 0; d < head_dim; ++d) {
+    constexpr int kLine = 64 / sizeof(Element);
+    for (int i = 0; i < kAhead; i += kLine) __builtin_prefetch(next + d * kAhead + i);
     Floats key[kVectors];
     for (int j = 0; j < kVectors; ++j) key[j] = Floats::load(keys + d * kPageTokens + j * kLanes);
     for (int i = 0; i < kQueries; ++i) {
@@ -218,8 +223,10 @@ void attend_some(const QueryBlock& block, const Attended& found, int first) {
     const size_t page = block.page_bytes * static_cast<size_t>(block.pages[start / kPageTokens]);
     const auto* keys = reinterpret_cast<const Element*>(block.keys + page);
     const auto* values = reinterpret_cast<const Element*>(block.values + page);
+    const int following = start + kPageTokens < end ? start + kPageTokens : start;
+    const size_t next = block.page_bytes * static_cast<size_t>(block.pages[following / kPageTokens]);
     alignas(64) float scores[kQueries][kPageTokens];
-    score_page<kQueries>(queries, block.head_dim, keys, scores);
+    score_page<kQueries>(queries, block.head_dim, keys, reinterpret_cast<const Element*>(block.keys + next), scores);
     const int tokens = end - start < kPageTokens ? end - start : kPageTokens;
     for (int i = 0; i < kQueries; ++i) {
       if constexpr (kCodes) multiply_page(scores[i], scales_behind(keys, block.head_dim * kPageTokens));

@@ -78,9 +78,15 @@ PAGE_TOKENS: int
 """Tokens in a page of the KV cache."""
 
 class KvCache:
-    """Keys and values in pages; `type` is f16, f32 or q8 (8 bits, with a scale for each token and head)."""
+    """Keys and values in pages; `type` is f16, f32 or q8 (8 bits, with a scale for each token and head).
 
-    def __init__(self, *, layers: int, heads: int, head_dim: int, pages: int, type: str = "f16") -> None: ...
+    All of its memory is taken at once, by the threads of `pool` where there is one. MemoryError where there is too
+    little.
+    """
+
+    def __init__(
+        self, *, layers: int, heads: int, head_dim: int, pages: int, type: str = "f16", pool: ThreadPool | None = None
+    ) -> None: ...
     @property
     def page_bytes(self) -> int: ...
     @property

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from fairlead.engine.messages import Load, Loaded, Sampling
@@ -17,6 +16,7 @@ from fairlead.gguf.quants import dequantise
 from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import _native
 from fairlead.kernels.lowering import lower
+from fairlead.kernels.processors import given_processors
 from fairlead.models import record
 from fairlead.models.plan import Rows
 
@@ -34,7 +34,7 @@ def load(load: Load, progress: ReportProgress) -> tuple[NativeRunner, Loaded]:
         ModelFileError: the file is damaged, or of a kind that is not built in.
     """
     began = time.monotonic()
-    threads = load.threads or len(psutil.Process().cpu_affinity())
+    threads = load.threads or given_processors()
     with GGUFFile.open(Path(load.path)) as file:
         runner = NativeRunner(
             file,
@@ -82,6 +82,7 @@ class NativeRunner:
             head_dim=plan.kv.head_dim,
             pages=self.page_count,
             type=kv_type,
+            pool=self._pool,
         )
         self._plan = _native.Plan(self._pool, self._cache)
         weights = _Weights(file, self._pool, progress or (lambda _done, _total: None))
