@@ -15,22 +15,22 @@ namespace {
 // earlier.
 constexpr int kTilesFrom = 9;
 
-constexpr int kNever = std::numeric_limits<int>::max();
-
 // From this many rows on, weights are unpacked once for all rows.
 int unpacked_from() {
   switch (active_isa()) {
-    case Isa::portable:
-      return 1;
     case Isa::avx2:
     case Isa::avx_vnni:
+      return 24;
     case Isa::avx512:
+      return 64;
     case Isa::vnni:
-    case Isa::amx:
+    case Isa::amx:  // of no use where tiles take over before
     case Isa::amx_emulated:
-      return 1;
+      return 128;
+    case Isa::portable:
+      break;
   }
-  return kNever;
+  return std::numeric_limits<int>::max();
 }
 
 const Products& products() {
