@@ -39,7 +39,7 @@ enum class Records : uint8_t {
 
 struct Encoding {
   bool nibbles = false;  // "q4", else "q8"
-  int zero_shift = 0;  // the code that means zero is 2 to this power; 0 where zero means zero
+  int zero_shift = 0;    // the code that means zero is 2 to this power; 0 where zero means zero
   Records records = Records::none;
 
   constexpr int zero() const { return zero_shift == 0 ? 0 : 1 << zero_shift; }

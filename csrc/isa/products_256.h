@@ -4,23 +4,24 @@
 
 #include <immintrin.h>
 
-#include "isa/products_kernels.h"
+#include "isa/products_unpacked.h"
 
 namespace fairlead {
 namespace {
 
 struct Vectors256 {
-  static constexpr int kLanes = 8, kTileRows = 4;
+  static constexpr int kLanes = 8, kTileRows = 6;
+  using Words = __m256i;
   using Ints = __m256i;
   using Floats = __m256;
 
-  FAIRLEAD_INLINE static __m256i bytes(const std::byte* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return _mm256_loadu_si256((const __m256i*)p); }
   template <int shift, int bits>
-  FAIRLEAD_INLINE static __m256i words(__m256i b) {
+  FAIRLEAD_INLINE static Words words(Words b) {
     const __m256i moved = shift == 0 ? b : _mm256_srli_epi16(b, shift);
     return shift + bits == 16 ? moved : _mm256_and_si256(moved, _mm256_set1_epi16((1 << bits) - 1));
   }
-  FAIRLEAD_INLINE static __m256i minus(__m256i words, int16_t zero) {
+  FAIRLEAD_INLINE static Words minus(Words words, int16_t zero) {
     return _mm256_sub_epi16(words, _mm256_set1_epi16(zero));
   }
 

@@ -4,23 +4,24 @@
 
 #include <immintrin.h>
 
-#include "isa/products_kernels.h"
+#include "isa/products_unpacked.h"
 
 namespace fairlead {
 namespace {
 
 struct Vectors512 {
   static constexpr int kLanes = 16, kTileRows = 8;
+  using Words = __m512i;
   using Ints = __m512i;
   using Floats = __m512;
 
-  FAIRLEAD_INLINE static __m512i bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
   template <int shift, int bits>
-  FAIRLEAD_INLINE static __m512i words(__m512i b) {
+  FAIRLEAD_INLINE static Words words(Words b) {
     const __m512i moved = shift == 0 ? b : _mm512_srli_epi16(b, shift);
     return shift + bits == 16 ? moved : _mm512_and_si512(moved, _mm512_set1_epi16((1 << bits) - 1));
   }
-  FAIRLEAD_INLINE static __m512i minus(__m512i words, int16_t zero) {
+  FAIRLEAD_INLINE static Words minus(Words words, int16_t zero) {
     return _mm512_sub_epi16(words, _mm512_set1_epi16(zero));
   }
 

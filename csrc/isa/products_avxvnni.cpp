@@ -6,7 +6,7 @@ namespace fairlead {
 namespace {
 
 struct AvxVnni : Vectors256 {
-  FAIRLEAD_INLINE static Ints dot(Ints sum, __m256i words, int32_t pair) {
+  FAIRLEAD_INLINE static Ints dot(Ints sum, Words words, int32_t pair) {
     return _mm256_dpwssd_avx_epi32(sum, words, _mm256_set1_epi32(pair));
   }
 };

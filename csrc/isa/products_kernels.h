@@ -1,4 +1,4 @@
-// The products of panels with tiles of rows, written once over the vectors that each instruction set supplies.
+// The products of panels with few rows, written once over the vectors that each instruction set supplies.
 //
 // Included by products_<isa>.cpp alone. All is in an unnamed namespace, and nothing of the standard library is
 // instantiated: the linker must not hand one instruction set's copy of a function to another.
@@ -6,7 +6,7 @@
 // `S` supplies:
 //   kLanes, kTileRows  32-bit lanes of a vector (8 or 16: half or all of a panel), most rows of a tile
 //   Ints, Floats       vectors
-//   bytes(p)           a row of codes, or the half of it that has kLanes outputs
+//   Words, bytes(p)    a row of codes, or the half of it that has kLanes outputs
 //   words<shift, bits> the codes of `bits` bits that begin at bit `shift` of each 16
 //   minus(words, zero) from each word
 //   dot(sum, w, pair)  adds the products of each lane's two words with those of a pair of activations
@@ -37,9 +37,12 @@ struct Activations {
 
   FAIRLEAD_INLINE int32_t pair(int row, int index) const { return load<int32_t>(group + row * 2 * kGroup + index * 4); }
   FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * 2 * kGroup + row * 4); }
-  FAIRLEAD_INLINE int32_t negated_sum(int row) const { return load<int32_t>(group + R * (2 * kGroup + 4) + row * 4); }
-  FAIRLEAD_INLINE int32_t negated_half_sum(int row) const {
-    return load<int32_t>(group + R * (2 * kGroup + 8) + row * 4);
+  // Of the codes in one of `parts` parts, 1 or 2, of the group.
+  FAIRLEAD_INLINE int32_t negated_sum(int row, int parts, int part) const {
+    const int32_t all = load<int32_t>(group + R * (2 * kGroup + 4) + row * 4);
+    if (parts == 1) return all;
+    const int32_t first = load<int32_t>(group + R * (2 * kGroup + 8) + row * 4);
+    return part == 0 ? first : all - first;
   }
   FAIRLEAD_INLINE float scaled_sum(int row) const { return load<float>(group + R * (2 * kGroup + 12) + row * 4); }
 };
@@ -89,8 +92,9 @@ struct Pairs {
 };
 
 // Adds the products of one part of a row of codes, then of those after it.
-template <class S, Format F, int Part, int R, class Bytes>
-FAIRLEAD_INLINE void add_parts(const Bytes& bytes, int code_row, Activations<R> x, typename S::Ints (&sum)[R]) {
+template <class S, Format F, int Part, int R>
+FAIRLEAD_INLINE void add_parts(const typename S::Words& bytes, int code_row, Activations<R> x,
+                               typename S::Ints (&sum)[R]) {
   if constexpr (Part < Pairs<F>::kParts) {
     const auto words = S::template words<Part * Pairs<F>::kBits, Pairs<F>::kBits>(bytes);
     FAIRLEAD_UNROLL
@@ -101,68 +105,52 @@ FAIRLEAD_INLINE void add_parts(const Bytes& bytes, int code_row, Activations<R> 
   }
 }
 
-// Adds the products of rows [First, First + Count) of a group's codes.
-template <class S, Format F, int First, int Count, int R>
-FAIRLEAD_INLINE void add_codes(const std::byte* codes, Activations<R> x, typename S::Ints (&sum)[R]) {
+// Adds the products of `Count` rows of codes.
+template <class S, Format F, int Count, int R>
+FAIRLEAD_INLINE void add_codes(const std::byte* codes, int first, Activations<R> x, typename S::Ints (&sum)[R]) {
   FAIRLEAD_UNROLL
-  for (int row = First; row < First + Count; ++row) add_parts<S, F, 0>(S::bytes(codes + row * kRowBytes), row, x, sum);
+  for (int row = first; row < first + Count; ++row) add_parts<S, F, 0>(S::bytes(codes + row * kRowBytes), row, x, sum);
 }
 
 // total += sum of products · scale of the weights · scale of the activations
 template <class S, int R>
-FAIRLEAD_INLINE void add_scaled(typename S::Floats& total, typename S::Ints sum, typename S::Floats scale,
-                                Activations<R> x, int row) {
-  total = S::fma(S::to_floats(sum), S::mul(scale, S::all(x.scale(row))), total);
-}
-
-// The same where the halves of a group have scales of their own.
-template <class S, int R>
-FAIRLEAD_INLINE void add_scaled(typename S::Floats& total, typename S::Ints first, typename S::Floats first_scale,
-                                typename S::Ints second, typename S::Floats second_scale, Activations<R> x, int row) {
-  const auto both = S::fma(S::to_floats(second), second_scale, S::mul(S::to_floats(first), first_scale));
-  total = S::fma(both, S::all(x.scale(row)), total);
+FAIRLEAD_INLINE typename S::Floats add_scaled(typename S::Floats total, typename S::Ints sum, typename S::Floats scale,
+                                              Activations<R> x, int row) {
+  return S::fma(S::to_floats(sum), S::mul(scale, S::all(x.scale(row))), total);
 }
 
 template <class S, int R>
-FAIRLEAD_INLINE void take_minimum(typename S::Floats& total, typename S::Floats minimum, Activations<R> x, int row) {
-  total = S::fnma(minimum, S::all(x.scaled_sum(row)), total);
+FAIRLEAD_INLINE typename S::Floats take_minimum(typename S::Floats total, typename S::Floats minimum, Activations<R> x,
+                                                int row) {
+  return S::fnma(minimum, S::all(x.scaled_sum(row)), total);
 }
 
-// Sums begin with what the code that means zero takes away.
+// Parts of a group that have scales of their own.
+static constexpr int scaled_parts(Records records) { return records == Records::k16 ? 2 : 1; }
+
 template <class S, Format F, int R>
 FAIRLEAD_INLINE void add_group(const Scales<S, F>& scales, int group, const std::byte* codes, Activations<R> x,
                                typename S::Floats (&total)[R]) {
   constexpr Encoding e = encoding(F);
-  constexpr int kRows = Pairs<F>::kRows;
-  typename S::Ints sum[R];
-  if constexpr (e.records == Records::k16) {
-    typename S::Ints second[R];
+  constexpr int kParts = scaled_parts(e.records);
+  constexpr int kRows = Pairs<F>::kRows / kParts;
+  FAIRLEAD_UNROLL
+  for (int part = 0; part < kParts; ++part) {
+    typename S::Ints sum[R];
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      sum[row] = S::template shifted<e.zero_shift>(x.negated_half_sum(row));
-      second[row] = S::template shifted<e.zero_shift>(x.negated_sum(row) - x.negated_half_sum(row));
+      // What the code that means zero takes away.
+      sum[row] = e.zero_shift == 0 ? S::zero() : S::template shifted<e.zero_shift>(x.negated_sum(row, kParts, part));
     }
-    add_codes<S, F, 0, kRows / 2>(codes, x, sum);
-    add_codes<S, F, kRows / 2, kRows / 2>(codes, x, second);
-    const auto first_scale = scales.scale(group, 0), second_scale = scales.scale(group, 1);
+    add_codes<S, F, kRows>(codes, part * kRows, x, sum);
+    const auto scale = scales.scale(group, part);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) {
-      add_scaled<S>(total[row], sum[row], first_scale, second[row], second_scale, x, row);
-    }
-  } else {
+    for (int row = 0; row < R; ++row) total[row] = add_scaled<S>(total[row], sum[row], scale, x, row);
+  }
+  if constexpr (e.has_minimum()) {
+    const auto minimum = scales.minimum(group);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) {
-      sum[row] = e.zero_shift == 0 ? S::zero() : S::template shifted<e.zero_shift>(x.negated_sum(row));
-    }
-    add_codes<S, F, 0, kRows>(codes, x, sum);
-    const auto scale = scales.scale(group);
-    FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) add_scaled<S>(total[row], sum[row], scale, x, row);
-    if constexpr (e.has_minimum()) {
-      const auto minimum = scales.minimum(group);
-      FAIRLEAD_UNROLL
-      for (int row = 0; row < R; ++row) take_minimum<S>(total[row], minimum, x, row);
-    }
+    for (int row = 0; row < R; ++row) total[row] = take_minimum<S>(total[row], minimum, x, row);
   }
 }
 
@@ -269,33 +257,13 @@ void rows_product(const std::byte* panel, int64_t inputs, const std::byte* tile,
   }
 }
 
-template <class S, Format F>
+// The same for any number of rows up to kTileRows.
+template <class S, Format F, int R = S::kTileRows>
 void panel_product(const std::byte* panel, int64_t inputs, const std::byte* tile, int rows, float* out) {
-  static_assert(S::kTileRows == 4 || S::kTileRows == 8);
-  switch (rows) {
-    case 1:
-      return rows_product<S, F, 1>(panel, inputs, tile, out);
-    case 2:
-      return rows_product<S, F, 2>(panel, inputs, tile, out);
-    case 3:
-      return rows_product<S, F, 3>(panel, inputs, tile, out);
-    case 4:
-      return rows_product<S, F, 4>(panel, inputs, tile, out);
-    default:
-      break;
+  if constexpr (R > 1) {
+    if (rows < R) return panel_product<S, F, R - 1>(panel, inputs, tile, rows, out);
   }
-  if constexpr (S::kTileRows == 8) {
-    switch (rows) {
-      case 5:
-        return rows_product<S, F, 5>(panel, inputs, tile, out);
-      case 6:
-        return rows_product<S, F, 6>(panel, inputs, tile, out);
-      case 7:
-        return rows_product<S, F, 7>(panel, inputs, tile, out);
-      default:
-        return rows_product<S, F, 8>(panel, inputs, tile, out);
-    }
-  }
+  rows_product<S, F, R>(panel, inputs, tile, out);
 }
 
 template <class S>
@@ -326,9 +294,6 @@ PanelProduct product_for(Format format) {
   }
   return nullptr;
 }
-
-template <class S>
-constexpr Products kProductsOf = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>, write_panel};
 
 }  // namespace
 }  // namespace fairlead

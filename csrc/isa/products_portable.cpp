@@ -1,7 +1,7 @@
 // Products in plain C++: for processors that no other file knows, and to check the others against.
 #define FAIRLEAD_UNROLL  // its vectors are loops already: unrolled as well, they take the compiler minutes
 #include "half.h"
-#include "isa/products_kernels.h"
+#include "isa/products_unpacked.h"
 
 namespace fairlead {
 namespace {
@@ -29,6 +29,10 @@ struct Portable {
   template <int shift, int bits>
   FAIRLEAD_INLINE static Words words(Words w) {
     for (uint16_t& word : w.v) word = static_cast<uint16_t>(word >> shift & ((1 << bits) - 1));
+    return w;
+  }
+  FAIRLEAD_INLINE static Words minus(Words w, int16_t zero) {
+    for (uint16_t& word : w.v) word = static_cast<uint16_t>(word - zero);
     return w;
   }
   FAIRLEAD_INLINE static Ints dot(const Ints& sum, const Words& words, int32_t pair) {

@@ -96,28 +96,35 @@ inline void pack_float_row(const float* x, int64_t inputs, std::byte* tile, int 
   for (int64_t input = 0; input < inputs; ++input) store(tile + (input * rows + row) * 4, x[input]);
 }
 
-// Of a full panel the compiler knows the width, and so takes whole vectors.
-template <int Outputs>
-FAIRLEAD_INLINE void write_rows(const float* found, int64_t stride, int rows, const Destination& to) {
-  const int outputs = Outputs > 0 ? Outputs : to.outputs;
-  float bias[kPanel] = {};
-  for (int i = 0; i < outputs && to.bias != nullptr; ++i) bias[i] = to.bias[i];
+template <class S, bool Accumulate>
+FAIRLEAD_INLINE void write_full_panel(const float* found, int64_t stride, int rows, const Destination& to) {
+  constexpr int kVectors = kPanel / S::kLanes;
+  const auto floats = [](const float* p) { return S::floats(reinterpret_cast<const std::byte*>(p)); };
+  typename S::Floats bias[kVectors];
+  FAIRLEAD_UNROLL
+  for (int i = 0; i < kVectors; ++i) bias[i] = to.bias == nullptr ? S::all(0.0f) : floats(to.bias + i * S::kLanes);
   for (int row = 0; row < rows; ++row) {
-    const float* __restrict from = found + row * stride;
-    float* __restrict y = to.y + row * to.stride;
-    if (to.accumulate) {
-      for (int i = 0; i < outputs; ++i) y[i] += from[i] + bias[i];
-    } else {
-      for (int i = 0; i < outputs; ++i) y[i] = from[i] + bias[i];
+    FAIRLEAD_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      float* y = to.y + row * to.stride + i * S::kLanes;
+      const auto sum = S::add(floats(found + row * stride + i * S::kLanes), bias[i]);
+      S::put(y, Accumulate ? S::add(floats(y), sum) : sum);
     }
   }
 }
 
-inline void write_panel(const float* found, int64_t stride, int rows, const Destination& to) {
+template <class S>
+void write_panel(const float* found, int64_t stride, int rows, const Destination& to) {
   if (to.outputs == kPanel) {
-    write_rows<kPanel>(found, stride, rows, to);
-  } else {
-    write_rows<0>(found, stride, rows, to);
+    if (to.accumulate) return write_full_panel<S, true>(found, stride, rows, to);
+    return write_full_panel<S, false>(found, stride, rows, to);
+  }
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i < to.outputs; ++i) {
+      const float sum = found[row * stride + i] + (to.bias == nullptr ? 0.0f : to.bias[i]);
+      float& y = to.y[row * to.stride + i];
+      y = to.accumulate ? y + sum : sum;
+    }
   }
 }
 

@@ -234,7 +234,7 @@ class Results {
     for (int panel = 0; panel < Panels; ++panel) {
       Destination to = task_.to[panel];
       to.y += first_row_ * to.stride;
-      write_panel(found + panel * kPanel, kFoundWidth, rows_, to);
+      write_panel<Vectors512>(found + panel * kPanel, kFoundWidth, rows_, to);
     }
   }
 

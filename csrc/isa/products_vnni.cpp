@@ -6,7 +6,7 @@ namespace fairlead {
 namespace {
 
 struct Vnni : Vectors512 {
-  FAIRLEAD_INLINE static Ints dot(Ints sum, __m512i words, int32_t pair) {
+  FAIRLEAD_INLINE static Ints dot(Ints sum, Words words, int32_t pair) {
     return _mm512_dpwssd_epi32(sum, words, _mm512_set1_epi32(pair));
   }
 };
