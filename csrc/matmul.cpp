@@ -154,9 +154,9 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
 #endif
 
 // Rows whose weights are unpacked go by in batches that stay in the second-level cache while all panels pass. A batch
-// more unpacks the weights once more, so it has at least some tens of rows.
+// more unpacks the weights once more, for as much as multiplying some six rows, so it has at least many times that.
 constexpr int64_t kUnpackedBytes = 1 << 20;
-constexpr int kUnpackedLeast = 32;
+constexpr int kUnpackedLeast = 128;
 
 // A multiple of `tile_rows`, and no batch much smaller than the others.
 int unpacked_batch(const Weight& weight, int rows, int tile_rows) {

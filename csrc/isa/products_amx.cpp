@@ -1,5 +1,5 @@
 // Products in the tiles of AMX.
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)  // as gcc, or as older clang has it
 #include <immintrin.h>
 
 #include "isa/products_tiles.h"

@@ -118,7 +118,7 @@ def test_bias_and_accumulation(number: int, rows: int, isa: str, pool: _native.T
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("rows", [3, 20, MANY])
+@pytest.mark.parametrize("rows", [3, 20])
 def test_zeros_give_exact_zeros(number: int, rows: int, isa: str, pool: _native.ThreadPool) -> None:
     weight = _native.Weight(number, random_blocks(number, 20, 512, seed=4), 20, 512, pool)
     product = _native.matmul(weight, np.zeros((rows, 512), np.float32), pool)
@@ -127,7 +127,7 @@ def test_zeros_give_exact_zeros(number: int, rows: int, isa: str, pool: _native.
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("size", [1e-42, 1e-37, 1e-30, 1e30])
-@pytest.mark.parametrize("rows", [3, 20, MANY])
+@pytest.mark.parametrize("rows", [3, 20])
 def test_extreme_activations(number: int, size: float, rows: int, isa: str, pool: _native.ThreadPool) -> None:
     outputs, inputs = 20, 512
     blocks = random_blocks(number, outputs, inputs, seed=8)
