@@ -13,19 +13,20 @@ SOURCE = Path(__file__).parent.parent / "src" / "fairlead"
 ALLOWED = {
     "errors": set[str](),
     "checks": {"errors"},
+    "queue": set[str](),
     "gguf": {"errors", "config", "checks"},
     "models": {"errors", "gguf"},
     "kernels": {"errors", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
     "service": {
-        "errors", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
+        "errors", "config", "queue", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
     },
-    "api": {"errors", "config", "service"},
+    "api": {"errors", "checks", "config", "service"},
     "config": {"errors", "checks"},
-    "client": {"errors"},
-    "cli": {"errors", "config", "client", "gguf", "kernels", "api"},
-    "tui": {"errors", "client"},
+    "client": {"errors", "queue"},
+    "cli": {"errors", "config", "queue", "client", "gguf", "kernels", "api"},
+    "tui": {"errors", "queue", "client"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 
