@@ -14,23 +14,24 @@ ALLOWED = {
     "errors": set[str](),
     "checks": {"errors"},
     "control_groups": set[str](),
+    "queue": set[str](),
     "gguf": {"errors", "config", "checks"},
     "models": {"errors", "gguf"},
     "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
     "service": {
-        "errors", "config", "control_groups", "gguf", "models", "kernels", "storage", "engine.messages",
+        "errors", "config", "control_groups", "queue", "gguf", "models", "kernels", "storage", "engine.messages",
         "engine.client",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
     },
-    "api": {"errors", "config", "service"},
+    "api": {"errors", "checks", "config", "service"},
     "config": {"errors", "checks"},
-    "client": {"errors"},
-    "cli": {"errors", "config", "client", "gguf", "kernels", "bench", "api"},
-    "tui": {"errors", "client"},
+    "client": {"errors", "queue"},
+    "cli": {"errors", "config", "queue", "client", "gguf", "kernels", "bench", "api"},
+    "tui": {"errors", "queue", "client"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 

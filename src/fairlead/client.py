@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from fairlead.errors import FairleadError, QueueFull
+from fairlead.queue import Queue
 
 _CONNECT_S = 5.0
 _ANSWER_S = 10.0
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
     frequency_penalty: float
     logprobs: int
     user: str
+    priority: str
     timeout_s: float
     raw: bool
     on_overflow: str
@@ -145,6 +147,14 @@ class Text(msgspec.Struct, frozen=True):
     text: str
 
 
+class Queued(msgspec.Struct, frozen=True):
+    """An answer's place, told each second while it waits for its turn."""
+
+    position: int
+    """How many are expected to begin before it."""
+    estimated_wait_ms: float | None = None
+
+
 class _ErrorBody(msgspec.Struct, frozen=True):
     code: str
     message: str
@@ -205,6 +215,13 @@ class FairleadClient:
         _raise_for(response)
         return _decode(response.content, Models)
 
+    async def queue(self, user: str | None = None) -> Queue:
+        """What each loaded model does and for whom; `user`'s own requests one by one."""
+        with _reached(self._http):
+            response = await self._http.get("/queue", params={"user": user} if user else {}, timeout=_ANSWER_S)
+        _raise_for(response)
+        return _decode(response.content, Queue)
+
     async def load_model(
         self, name: str, *, context_length: int | None = None
     ) -> AsyncGenerator[LoadProgress | ModelInfo]:
@@ -231,14 +248,16 @@ class FairleadClient:
         """The whole answer to one prompt."""
         return await self._post("/infer", {"prompt": prompt, **options}, Answer)
 
-    async def infer_stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Text | Answer]:
-        """The answer as it is generated: pieces of text, and last of all its end.
+    async def infer_stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Queued | Text | Answer]:
+        """The answer as it is generated: its place while it waits, pieces of text, and last of all its end.
 
         Closing the iterator stops the generation.
         """
         async with self._events("/infer_stream", {"prompt": prompt, **options}) as events:
             async for event in events:
-                if event.name == "token":
+                if event.name == "queued":
+                    yield _decode(event.data, Queued)
+                elif event.name == "token":
                     yield _decode(event.data, Text)
                 elif event.name == "done":
                     yield _decode(event.data, Answer)

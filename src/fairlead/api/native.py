@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict
+from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -23,18 +24,21 @@ from fairlead.api.schemas import (
     ModelBody,
     TokenizeBody,
     UnloadBody,
+    UserName,
 )
 from fairlead.api.security import JsonRoute, is_loopback
-from fairlead.api.services import RequestId, Served
-from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
+from fairlead.api.services import Asker, RequestId, Served
+from fairlead.api.sse import Events, EventStream, encode, ends_in_error, while_connected
 from fairlead.errors import ModelNotFound
 from fairlead.service.answer import Answer
 from fairlead.service.model import ModelStatus, Progress
+from fairlead.service.queue import queue_of
 from fairlead.service.registry import Registry
 
 router = APIRouter(route_class=JsonRoute)
 
 CAPABILITIES = ("chat", "completion")
+_QUEUED_EVERY_S: Final = 1.0
 
 # ---- the service ----------------------------------------------------------------------------------
 
@@ -62,6 +66,13 @@ async def metrics(request: Request, services: Served) -> Response:
     if request.client is None or not is_loopback(request.client.host):
         raise HTTPException(403, "Metrics are for the server's own machine.")
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/queue", tags=["service"])
+async def queue(services: Served, asker: Asker, user: UserName | None = None) -> Response:
+    """What each loaded model does: the caller's own requests with their places, and how many others have."""
+    told = queue_of(user or asker, services.registry.loaded(), services.generator.under_way(), services.users)
+    return Response(encode(told), media_type="application/json")
 
 
 # ---- models ---------------------------------------------------------------------------------------
@@ -138,11 +149,13 @@ def _model(status: ModelStatus) -> dict[str, object]:
 
 
 @router.post("/infer", tags=["generation"])
-async def infer(body: InferBody, request: Request, services: Served, request_id: RequestId) -> JSONResponse:
+async def infer(
+    body: InferBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> JSONResponse:
     """Answer a prompt, whole."""
 
     async def answer() -> dict[str, object]:
-        answers = await services.generator.start(body.request(), request_id)
+        answers = await services.generator.start(body.request(asker), request_id)
         request.state.model = answers[0].model
         (one,) = await wholes(answers)
         told = {**result_json(one.result), "text": one.text}
@@ -152,9 +165,14 @@ async def infer(body: InferBody, request: Request, services: Served, request_id:
 
 
 @router.post("/infer_stream", tags=["generation"])
-async def infer_stream(body: InferBody, request: Request, services: Served, request_id: RequestId) -> EventStream:
-    """Answer a prompt, as it is generated: `token` events, then one of `done` and `error`."""
-    (answer,) = await services.generator.start(body.request(), request_id)
+async def infer_stream(
+    body: InferBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> EventStream:
+    """Answer a prompt, as it is generated: `token` events, then one of `done` and `error`.
+
+    While it waits for its turn, a `queued` event each second tells of its place.
+    """
+    (answer,) = await services.generator.start(body.request(asker), request_id)
     request.state.model = answer.model
     events = Events()
     return EventStream(
@@ -193,6 +211,10 @@ async def detokenize(body: DetokenizeBody, services: Served) -> JSONResponse:
 
 async def _answer_events(answer: Answer, events: Events) -> AsyncGenerator[bytes, None]:
     async with answer:
+        while not await answer.ready(_QUEUED_EVERY_S):
+            if (place := answer.place) is not None:
+                wait_ms = None if place.wait_s is None else round(place.wait_s * 1000)
+                yield events.event("queued", {"position": place.position, "estimated_wait_ms": wait_ms})
         async for piece in answer.pieces():
             if piece.logprobs:
                 told = {"text": piece.text, "logprobs": logprobs_json(piece.logprobs)}

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import bench, config, doctor, generate, models, serve
+from fairlead.cli import bench, config, doctor, generate, models, serve, top
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -74,6 +74,7 @@ for command in (
     models.ps,
     models.load,
     models.unload,
+    top.top,
     doctor.doctor,
     bench.bench,
 ):

@@ -58,7 +58,7 @@ class Scheduling(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = "fair"
     """"fcfs" serves in order of arrival whoever asks: the measure of what fairness costs."""
     step_budget_s: float | None = None
-    """The gap that a running answer may feel while prompts are read; None: see `scheduler.py`."""
+    """The gap that a running answer may feel while prompts are read; None: see `budget.py`."""
     max_running: int = 64
     """Most requests that hold pages at once."""
     prefix_cache: bool = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,12 @@ from fairlead.service.metrics import Metrics
 from fairlead.service.model import Lease, LoadedModel
 from fairlead.service.registry import Registry
 from fairlead.service.request import GenerationRequest, check_tokens
+from fairlead.service.users import User, Users
 
 _SHORTEST_RETRY_S = 1.0
-_LONGEST_RETRY_S = 60.0
+_LONGEST_RETRY_S = 600.0
+_EVERYBODY = 0
+"""The salt of prefixes that all users share; users' own are their numbers."""
 
 
 class Generator:
@@ -31,12 +35,14 @@ class Generator:
     Args:
         registry: the models.
         metrics: where answers are counted.
+        users: those whose answers they are.
         max_waiting: how many may wait for their first token at once; one more is refused.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, *, max_waiting: int = 1024) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, users: Users, *, max_waiting: int) -> None:
         self._roster = Roster()
         self._registry = registry
+        self._users = users
         self._metrics = metrics
         self._max_waiting = max_waiting
         metrics.waiting.set_function(lambda: self._roster.waiting)
@@ -51,14 +57,15 @@ class Generator:
             ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
-        with self._place(count), self._hold(request.model) as lease:
+        user = self._users.find(request.user)
+        with self._place(user, count), self._hold(request.model) as lease:
             context = await asyncio.to_thread(fit, request, lease.model)
             seed = secrets.randbits(63) if request.seed is None else request.seed
             answers: list[Answer] = []
             try:
                 for index in range(count):
                     each = replace(request, seed=(seed + index) % 2**64)
-                    answers.append(self._begin(each, request_id, lease, context, arrived))
+                    answers.append(self._begin(each, request_id, user, lease, context, arrived))
             except BaseException:
                 for answer in answers:
                     await answer.aclose()
@@ -102,8 +109,12 @@ class Generator:
         for answer in self._roster.all():
             answer.fail(Draining("The server is shutting down; the answer was cut off."))
 
+    def under_way(self) -> list[Answer]:
+        """The answers that have not ended."""
+        return self._roster.all()
+
     def _begin(
-        self, request: GenerationRequest, request_id: str, lease: Lease, context: Context, arrived: float
+        self, request: GenerationRequest, request_id: str, user: User, lease: Lease, context: Context, arrived: float
     ) -> Answer:
         model = lease.model
         longest = request.longest_answer(model.defaults, model.context_length - len(context.tokens))
@@ -118,9 +129,15 @@ class Generator:
             min_tokens=min(request.min_tokens, longest),
             stop_tokens=() if request.ignore_eos else tuple(model.tokenizer.stop_ids),
             timeout_s=request.timeout_s,
+            client=user.number,
+            weight=user.weight,
+            priority=request.priority,
+            salt=_EVERYBODY if model.share_prefixes else user.number,
+            public_tokens=context.public_tokens,
         )
         return Answer(
             request_id,
+            user,
             lease=lease.share(generation.cancel),
             generation=generation,
             assembly=assembly,
@@ -131,20 +148,18 @@ class Generator:
         )
 
     @contextlib.contextmanager
-    def _place(self, count: int) -> Iterator[None]:
+    def _place(self, user: User, count: int) -> Iterator[None]:
         """A place among those who wait, while the prompt is read; afterwards the answers count themselves."""
-        waiting = self._roster.waiting
-        if waiting + count > self._max_waiting:
-            usual = self._roster.usual_wait_s
-            raise QueueFull(
-                f"{waiting} requests are waiting already; try again later.",
-                retry_after_s=min(max(usual, _SHORTEST_RETRY_S), _LONGEST_RETRY_S),
-            )
-        self._roster.expect(count)
+        roster = self._roster
+        if (over := user.waiting + count - user.max_waiting) > 0:
+            raise _full(f"{user.max_waiting} of your requests", roster.places_free_in_s(over, user))
+        if (over := roster.waiting + count - self._max_waiting) > 0:
+            raise _full(f"{self._max_waiting} requests", roster.places_free_in_s(over))
+        roster.expect(user, count)
         try:
             yield
         finally:
-            self._roster.expect(-count)
+            roster.expect(user, -count)
 
     @contextlib.contextmanager
     def _hold(self, name: str | None) -> Iterator[Lease]:
@@ -154,3 +169,9 @@ class Generator:
             yield lease
         finally:
             lease.release()
+
+
+def _full(most: str, free_in_s: float) -> QueueFull:
+    retry_after_s = min(max(free_in_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+    message = f"At most {most} may wait at once, and so many do; try again in {math.ceil(retry_after_s)} s."
+    return QueueFull(message, retry_after_s=retry_after_s)

@@ -16,6 +16,7 @@ import psutil
 from fairlead import control_groups
 from fairlead.config import Settings
 from fairlead.control_groups import number
+from fairlead.engine.messages import Load, Scheduling
 from fairlead.errors import DoesNotFit
 from fairlead.gguf.reader import Tensor
 from fairlead.kernels import packed_bytes
@@ -63,6 +64,25 @@ class Plan:
     context_length: int
     kv_tokens: int
     estimate: Estimate
+
+    def command(self, path: Path, settings: Settings) -> Load:
+        """What a worker is told that shall load this file so."""
+        budget_ms = settings.step_budget_ms
+        return Load(
+            path=str(path),
+            context_length=self.context_length,
+            kv_tokens=self.kv_tokens,
+            kv_type=settings.kv_type,
+            threads=settings.threads,
+            max_batch_tokens=settings.max_batch_tokens,
+            scheduling=Scheduling(
+                policy=settings.policy,
+                step_budget_s=None if budget_ms is None else budget_ms / 1000,
+                max_running=settings.max_running,
+                prefix_cache=settings.prefix_cache,
+                lookup=settings.lookup,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -98,14 +98,17 @@ class Reading:
     facts: Facts
     tokenizer: Tokenizer
     template: ChatTemplate
+    opening: Sequence[int]
+    """How the template opens a conversation with the configuration's system prompt."""
 
     @classmethod
-    def of(cls, path: Path, settings: Settings) -> Self:
+    def of(cls, path: Path, settings: Settings, defaults: ModelDefaults) -> Self:
         """Read a file; takes up to seconds for a large vocabulary. Errors as in `Facts.read`."""
         with GGUFFile.open(path) as file:
             facts = Facts.of(file, settings)
             tokenizer = Tokenizer.from_metadata(file.metadata)
-            return cls(facts, tokenizer, ChatTemplate.from_metadata(file.metadata, tokenizer))
+            template = ChatTemplate.from_metadata(file.metadata, tokenizer)
+            return cls(facts, tokenizer, template, template.opening(defaults.system))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +122,10 @@ class LoadedModel:
     context_length: int
     defaults: ModelDefaults
     estimate: Estimate
+    opening: Sequence[int] = ()
+    """How prompts begin that begin with no user's words: with the configuration's system prompt, in the template."""
+    share_prefixes: bool = False
+    """Whether users share all that their prompts have in common, and not the opening alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,6 +91,10 @@ class Registry:
         """The models that can answer now."""
         return [model.loaded for model in self._models.values() if model.loaded and model.state == "loaded"]
 
+    def engine_stats(self) -> list[tuple[str, messages.Stats]]:
+        """The loaded models' names, each with what its engine told last."""
+        return [(model.name, model.engine.stats) for model in self.loaded() if model.engine.stats is not None]
+
     def check_name(self, name: str) -> None:
         """ModelNotFound for a name that no model has."""
         self._find(name)
@@ -308,26 +312,19 @@ class Registry:
         """Read the file, see that it fits, and start its worker; one model at a time."""
         model.state = "loading"
         entry, settings = model.entry, self._settings
-        reading = await asyncio.to_thread(Reading.of, path, settings)
+        reading = await asyncio.to_thread(Reading.of, path, settings, entry.defaults)
         model.facts = reading.facts
         context = model.asked_context or settings.context_length or entry.defaults.context_length
         async with self._memory:
             plan = reading.facts.footprint.plan(context, settings.kv_tokens, self._available())
-            load = messages.Load(
-                path=str(path),
-                context_length=plan.context_length,
-                kv_tokens=plan.kv_tokens,
-                kv_type=settings.kv_type,
-                threads=settings.threads,
-                max_batch_tokens=settings.max_batch_tokens,
-            )
             told = Pace()
 
             def report(done: int, total: int) -> None:
                 if step := told.progress("loading", done, total):
                     model.tell(step)
 
-            engine = await self._start_engine(load, report)
+            engine = await self._start_engine(plan.command(path, settings), report)
+        shared = entry.defaults.share_prefixes
         return LoadedModel(
             name=entry.name,
             engine=engine,
@@ -336,6 +333,8 @@ class Registry:
             context_length=plan.context_length,
             defaults=entry.defaults,
             estimate=plan.estimate,
+            opening=reading.opening,
+            share_prefixes=settings.share_prefixes if shared is None else shared,
         )
 
     def _available(self) -> int:
