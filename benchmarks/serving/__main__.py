@@ -17,6 +17,7 @@ import os
 import random
 import sys
 import time
+import tomllib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -55,7 +56,7 @@ async def measure(scenario: str, options: argparse.Namespace) -> list[Outcome]:
 
     async def ours() -> list[Finding]:
         run = leaving.client_gone if scenario == GONE else SHARED[scenario]
-        async with fairlead(options.model, options.threads) as server:
+        async with fairlead(options.model, options.threads, dict(options.set)) as server:
             return await run(server, random.Random(options.seed))
 
     async def theirs() -> list[Finding]:
@@ -83,6 +84,17 @@ async def _timed(scenario: str, server: str, run: Callable[[], Awaitable[list[Fi
     return outcome
 
 
+def _setting(text: str) -> tuple[str, bool | str | float]:
+    """A key and its value, as TOML has them."""
+    try:
+        ((key, value),) = tomllib.loads(text).items()
+    except ValueError as error:  # among them tomllib's own
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE: {error}") from None
+    if not isinstance(value, bool | str | int | float):
+        raise argparse.ArgumentTypeError(f"{key} must be true, false, a text or a number")
+    return key, value
+
+
 def main() -> None:
     """Prints a table, and writes JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -94,6 +106,14 @@ def main() -> None:
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="leave llama.cpp out")
     parser.add_argument("--seconds", type=float, default=20.0, help="of taking turns, where two ways are compared")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that a scenario may take on a server")
+    parser.add_argument(
+        "--set",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of [scheduling], as lookup=false, where Fairlead is measured by itself or beside its peer",
+    )
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
