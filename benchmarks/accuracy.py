@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(psutil.Process().cpu_affinity()))
     parser.add_argument("--isa", nargs="*", default=instruction_sets(), choices=instruction_sets())
     parser.add_argument("--rows", nargs="*", type=int, default=[128, 1], help="tokens of a step: prefill, decoding")
-    parser.add_argument("--kv", nargs="*", default=["f16"], choices=["f16", "f32"])
+    parser.add_argument("--kv", nargs="*", default=["f16"], choices=["f16", "f32", "q8"])
     parser.add_argument("--no-peer", action="store_true", help="leave llama.cpp out")
     arguments = parser.parse_args()
 

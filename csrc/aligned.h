@@ -31,6 +31,7 @@ class AlignedArray {
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
   size_t size() const { return size_; }
+  size_t bytes() const { return size_ * sizeof(T); }
 
  private:
   struct Free {

@@ -1,6 +1,13 @@
 // Causal attention over the pages of the KV cache.
+//
+// A task is some rows of one sequence, with the query heads that share one key-value head, against a part of their
+// context. Contexts are cut into segments by the position of the rows alone, each segment's softmax is summed by
+// itself, and the sums are merged in order: so a result does not depend on who computed what, nor on what else the step
+// held.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <memory>
 #include <vector>
 
 #include "isa/vector.h"
@@ -12,10 +19,23 @@ namespace {
 // Queries of one task: enough to read a page from memory once for many of them, few enough to balance threads.
 constexpr int kTaskQueries = 32;
 
-// Some consecutive rows of one sequence.
+// Tokens of a segment, of which a context has at most kMostSegments: long ones have longer segments.
+constexpr int kSegmentTokens = 256;
+constexpr int kMostSegments = 16;
+
+// Where there are fewer than this many tasks for each thread, segments become tasks of their own.
+constexpr int kTasksWanted = 4;
+
+// Some consecutive rows of one sequence, which attend to its first `tokens` tokens.
 struct RowBlock {
   int sequence;
   int begin, end;  // rows of the step
+  int tokens;
+
+  int segment_tokens() const {
+    return std::max(kSegmentTokens, static_cast<int>(round_up((tokens - 1) / kMostSegments + 1, kPageTokens)));
+  }
+  int segments() const { return (tokens - 1) / segment_tokens() + 1; }
 };
 
 // Turns the first dims of one head by the angles whose cosines and sines are given.
@@ -31,18 +51,37 @@ void rotate(float* head, const float* cosines, const float* sines, int pairs, Ro
   }
 }
 
+// Adds what was found in the next part of a context.
+void merge(const Attended& found, const Attended& next, int count, int stride) {
+  for (int i = 0; i < count; ++i) {
+    const float maximum = std::max(found.maximum[i], next.maximum[i]);
+    const float decay = std::exp(found.maximum[i] - maximum), share = std::exp(next.maximum[i] - maximum);
+    found.maximum[i] = maximum;
+    found.total[i] = found.total[i] * decay + next.total[i] * share;
+    float* sums = found.sums + i * stride;
+    const float* added = next.sums + i * stride;
+    for (int d = 0; d < stride; ++d) sums[d] = sums[d] * decay + added[d] * share;
+  }
+}
+
 class AttentionStage final : public Stage {
  public:
-  AttentionStage(KvCache& cache, int threads, const AttentionBuffers& buffers, const AttentionShape& shape)
-      : cache_(cache),
-        buffers_(buffers),
+  AttentionStage(Plan& plan, const AttentionRows& rows, const AttentionShape& shape)
+      : plan_(plan),
+        cache_(plan.cache()),
+        rows_(rows),
         shape_(shape),
-        group_(shape.heads / cache.shape().heads),
-        block_rows_(std::max(1, kTaskQueries / group_)) {
-    const size_t queries = static_cast<size_t>(block_rows_) * group_;
-    for (int i = 0; i < threads; ++i) {
-      scratch_.push_back({AlignedArray<float>(queries * cache.shape().head_dim),
-                          AlignedArray<float>(queries * cache.value_stride()), std::vector<int32_t>(queries)});
+        group_(shape.heads / cache_.shape().heads),
+        block_rows_(std::max(1, kTaskQueries / group_)),
+        queries_(static_cast<size_t>(block_rows_) * group_),
+        few_(kTasksWanted * plan.pool().size()),
+        done_(std::make_unique<std::atomic<int>[]>(few_)) {
+    Workspace& workspace = plan_.workspace();
+    workspace.attended.reserve(static_cast<size_t>(few_) * kMostSegments * found_floats());
+    for (Workspace::Own& own : workspace.own) {
+      own.queries.reserve(queries_ * cache_.shape().head_dim);
+      own.visible.reserve(queries_);
+      own.attended.reserve(2 * found_floats());
     }
   }
 
@@ -50,101 +89,165 @@ class AttentionStage final : public Stage {
     blocks_.clear();
     for (int s = 0; s < step.sequences(); ++s) {
       for (int row = step.first_row[s]; row < step.first_row[s + 1]; row += block_rows_) {
-        blocks_.push_back({s, row, std::min(row + block_rows_, step.first_row[s + 1])});
+        const int end = std::min(row + block_rows_, step.first_row[s + 1]);
+        blocks_.push_back({s, row, end, *std::max_element(&step.positions[row], &step.positions[end - 1] + 1) + 1});
       }
     }
-    next_.store(static_cast<int64_t>(blocks_.size()) * cache_.shape().heads);
+    const int heads = cache_.shape().heads, threads = plan_.pool().size();
+    const auto whole = static_cast<int>(blocks_.size()) * heads;
+    int segments = 1;
+    for (const RowBlock& block : blocks_) segments = std::max(segments, block.segments());
+    splits_ = whole < few_ ? segments : 1;
+    for (int i = 0; i < std::min(whole, few_); ++i) done_[i].store(0, std::memory_order_relaxed);
+    turning_by_tasks_ = only_last_segments_are_new(step);
+    turning_.set(turning_by_tasks_ ? 0 : step.rows(), 1, threads);
+    attending_.set(static_cast<int64_t>(whole) * splits_, 1, threads);
   }
 
   void run(const Step& step, Worker& worker) override {
-    const Range rows = worker.share(step.rows());
-    int sequence = 0;
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      while (row >= step.first_row[sequence + 1]) ++sequence;
-      turn_and_store(step, sequence, static_cast<int>(row));
-    }
-    worker.barrier();
-    // The last blocks have the longest contexts: taking them first evens out the threads.
-    const int heads = cache_.shape().heads;
-    for (;;) {
-      const int64_t task = next_.fetch_sub(1, std::memory_order_relaxed) - 1;
-      if (task < 0) break;
-      attend(step, blocks_[task / heads], static_cast<int>(task % heads), scratch_[worker.index()]);
-    }
+    turning_.work_off([&](Range rows) {
+      int sequence = 0;
+      for (int row = static_cast<int>(rows.begin); row < rows.end; ++row) {
+        while (row >= step.first_row[sequence + 1]) ++sequence;
+        for (int head = 0; head < cache_.shape().heads; ++head) turn_and_store(step, sequence, row, head);
+      }
+    });
+    Workspace::Own& own = plan_.workspace().own[worker.index()];
+    attending_.work_off([&](Range tasks) {
+      for (auto task = static_cast<int>(tasks.begin); task < tasks.end; ++task) {
+        splits_ > 1 ? attend_to_segment(step, task, own) : attend_to_all(step, task, own);
+      }
+    });
   }
 
  private:
-  struct Scratch {
-    AlignedArray<float> queries, out;
-    std::vector<int32_t> visible;
-  };
-
-  void turn_and_store(const Step& step, int sequence, int row) {
-    const int head_dim = cache_.shape().head_dim;
-    const int pairs = buffers_.rotations.width / 2;
-    const float* cosines = buffers_.rotations.row(row);
-    const float* sines = cosines + pairs;
-    float* q = buffers_.q.row(row);
-    for (int h = 0; h < shape_.heads; ++h) rotate(q + h * head_dim, cosines, sines, pairs, shape_.rope);
-    for (int i = 0; i < shape_.heads * head_dim; ++i) q[i] *= shape_.scale;
-
-    const int position = step.positions[row];
-    const int page = step.pages[step.first_page[sequence] + position / kPageTokens];
-    float* k = buffers_.k.row(row);
-    const float* v = buffers_.v.row(row);
-    for (int h = 0; h < cache_.shape().heads; ++h) {
-      rotate(k + h * head_dim, cosines, sines, pairs, shape_.rope);
-      cache_.store(shape_.layer, h, page, position % kPageTokens, k + h * head_dim, v + h * head_dim);
-    }
+  // Whether no part of a step but the task of a sequence's last segment reads its new keys and values: then this turns
+  // and stores them, and the team need not wait for all of them.
+  bool only_last_segments_are_new(const Step& step) const {
+    return std::all_of(blocks_.begin(), blocks_.end(), [&](const RowBlock& block) {
+      const int s = block.sequence;
+      const int first = *std::min_element(&step.positions[block.begin], &step.positions[block.end - 1] + 1);
+      return block.begin == step.first_row[s] && block.end == step.first_row[s + 1] &&
+             first >= (block.segments() - 1) * block.segment_tokens();
+    });
   }
 
-  // The queries of all heads that share key-value head `head`, for the rows of one block.
-  void attend(const Step& step, const RowBlock& block, int head, Scratch& scratch) {
-    const int head_dim = cache_.shape().head_dim;
-    const int64_t offset = static_cast<int64_t>(head) * group_ * head_dim;
-    int count = 0;
-    for (int row = block.begin; row < block.end; ++row) {
-      std::copy_n(buffers_.q.row(row) + offset, group_ * head_dim, scratch.queries.data() + count * head_dim);
-      for (int g = 0; g < group_; ++g) scratch.visible[count++] = step.positions[row] + 1;
+  // Those of an `Attended`.
+  size_t found_floats() const { return queries_ * (cache_.value_stride() + 2); }
+  Attended found_at(float* room) const {
+    float* maximum = room + queries_ * cache_.value_stride();
+    return {room, maximum, maximum + queries_};
+  }
+
+  void turn_and_store(const Step& step, int sequence, int row, int head) {
+    const int head_dim = cache_.shape().head_dim, position = step.positions[row];
+    const int page = step.pages[step.first_page[sequence] + position / kPageTokens];
+    float* key = rows_.k.row(row) + head * head_dim;
+    turn(row, key);
+    cache_.store(shape_.layer, head, page, position % kPageTokens, key, rows_.v.row(row) + head * head_dim);
+  }
+
+  void turn(int row, float* head) const {
+    const int pairs = rows_.rotations.width / 2;
+    const float* cosines = rows_.rotations.row(row);
+    rotate(head, cosines, cosines + pairs, pairs, shape_.rope);
+  }
+
+  // A whole context; the last blocks, whose contexts are the longest, first, which evens out the threads.
+  void attend_to_all(const Step& step, int task, Workspace::Own& own) {
+    const int heads = cache_.shape().heads;
+    const RowBlock& block = blocks_[blocks_.size() - 1 - task / heads];
+    const int head = task % heads;
+    const Attended found = found_at(own.attended.data()), next = found_at(own.attended.data() + found_floats());
+    gather(step, block, head, own);
+    for (int segment = 0; segment < block.segments(); ++segment) {
+      attend(step, block, head, segment, own, segment == 0 ? found : next);
+      if (segment > 0) merge(found, next, count(block), cache_.value_stride());
     }
-    const QueryBlock queries{
-        .queries = scratch.queries.data(),
-        .count = count,
-        .visible = scratch.visible.data(),
-        .head_dim = head_dim,
-        .value_stride = cache_.value_stride(),
-        .pages = step.pages.data() + step.first_page[block.sequence],
-        .keys = cache_.keys(shape_.layer, head),
-        .values = cache_.values(shape_.layer, head),
-        .page_bytes = cache_.page_bytes(),
-        .out = scratch.out.data(),
-    };
-    const VectorKernels& kernels = vector_kernels();
-    (cache_.shape().type == KvType::f16 ? kernels.attend_half : kernels.attend_float)(queries);
-    count = 0;
+    write(block, head, found);
+  }
+
+  // One segment; who finishes the last one of its rows and head puts them together.
+  void attend_to_segment(const Step& step, int task, Workspace::Own& own) {
+    const int heads = cache_.shape().heads, whole = task / splits_, segment = task % splits_;
+    const RowBlock& block = blocks_[whole / heads];
+    const int head = whole % heads, segments = block.segments();
+    if (segment >= segments) return;
+    float* first = plan_.workspace().attended.data() + static_cast<size_t>(whole) * splits_ * found_floats();
+    gather(step, block, head, own);
+    attend(step, block, head, segment, own, found_at(first + segment * found_floats()));
+    if (done_[whole].fetch_add(1, std::memory_order_acq_rel) + 1 < segments) return;
+    for (int other = 1; other < segments; ++other) {
+      merge(found_at(first), found_at(first + other * found_floats()), count(block), cache_.value_stride());
+    }
+    write(block, head, found_at(first));
+  }
+
+  int count(const RowBlock& block) const { return (block.end - block.begin) * group_; }
+
+  // The queries of a block, [row][head of the group][head_dim], turned and scaled; and what each of them sees.
+  void gather(const Step& step, const RowBlock& block, int head, Workspace::Own& own) {
+    const int head_dim = cache_.shape().head_dim;
+    float* query = own.queries.data();
+    int32_t* visible = own.visible.data();
     for (int row = block.begin; row < block.end; ++row) {
-      for (int g = 0; g < group_; ++g) {
-        std::copy_n(scratch.out.data() + count++ * cache_.value_stride(), head_dim,
-                    buffers_.out.row(row) + offset + g * head_dim);
+      std::copy_n(rows_.q.row(row) + head * group_ * head_dim, group_ * head_dim, query);
+      for (int g = 0; g < group_; ++g, query += head_dim) {
+        turn(row, query);
+        for (int d = 0; d < head_dim; ++d) query[d] *= shape_.scale;
+        *visible++ = step.positions[row] + 1;
       }
     }
   }
 
+  // One segment, the gathered queries against it.
+  void attend(const Step& step, const RowBlock& block, int head, int segment, Workspace::Own& own,
+              const Attended& found) {
+    if (turning_by_tasks_ && segment + 1 == block.segments()) {
+      for (int row = block.begin; row < block.end; ++row) turn_and_store(step, block.sequence, row, head);
+    }
+    const int begin = segment * block.segment_tokens();
+    QueryBlock queries{};
+    queries.queries = own.queries.data();
+    queries.count = count(block);
+    queries.visible = own.visible.data();
+    queries.begin = begin;
+    queries.end = std::min(block.tokens, begin + block.segment_tokens());
+    queries.pages = step.pages.data() + step.first_page[block.sequence];
+    cache_.attend(shape_.layer, head, queries, found);
+  }
+
+  void write(const RowBlock& block, int head, const Attended& found) {
+    const int head_dim = cache_.shape().head_dim, stride = cache_.value_stride();
+    for (int i = 0; i < count(block); ++i) {
+      const float share = 1 / found.total[i];
+      const float* sums = found.sums + i * stride;
+      float* out = rows_.out.row(block.begin + i / group_) + (head * group_ + i % group_) * head_dim;
+      for (int d = 0; d < head_dim; ++d) out[d] = sums[d] * share;
+    }
+  }
+
+  Plan& plan_;
   KvCache& cache_;
-  AttentionBuffers buffers_;
+  AttentionRows rows_;
   AttentionShape shape_;
   int group_;       // query heads for each key-value head
-  int block_rows_;  // rows of one task
+  int block_rows_;  // the most rows of one task
+  size_t queries_;  // the most queries of one task
+  int few_;         // fewer pairs of a block and a head than this are split into segments
+
+  // Of this step.
   std::vector<RowBlock> blocks_;
-  std::vector<Scratch> scratch_;  // one for each thread
-  std::atomic<int64_t> next_{0};  // tasks that nobody has taken yet
+  int splits_ = 1;                 // tasks for each pair of a block and a head
+  bool turning_by_tasks_ = false;  // rather than before them
+  Portions turning_, attending_;
+  std::unique_ptr<std::atomic<int>[]> done_;  // segments, for each pair that is split
 };
 
 }  // namespace
 
-std::unique_ptr<Stage> make_attention_stage(KvCache& cache, int threads, const AttentionBuffers& buffers,
-                                            const AttentionShape& shape) {
-  return std::make_unique<AttentionStage>(cache, threads, buffers, shape);
+std::unique_ptr<Stage> make_attention_stage(Plan& plan, const AttentionRows& rows, const AttentionShape& shape) {
+  return std::make_unique<AttentionStage>(plan, rows, shape);
 }
 
 }  // namespace fairlead

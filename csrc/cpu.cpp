@@ -17,7 +17,10 @@
 namespace fairlead {
 namespace {
 
-constexpr std::array<std::string_view, kIsaCount> kNames = {"portable", "avx2", "avx512", "vnni", "amx"};
+constexpr std::array<std::string_view, kIsaCount> kNames = {"portable", "avx2", "avx-vnni",    "avx512",
+                                                            "vnni",     "amx",  "amx-emulated"};
+
+using Offered = std::array<bool, kIsaCount>;
 
 #if defined(__x86_64__)
 
@@ -56,38 +59,57 @@ bool request_tiles() {
 #endif
 }
 
-Isa detect() {
+void detect(Offered& offered) {
   const Registers one = cpuid(1, 0);
   const Registers seven = cpuid(7, 0);
   const Registers seven_one = cpuid(7, 1);
-  if (!has(one.ecx, {12, 27, 28, 29})) return Isa::portable;  // FMA, OSXSAVE, AVX, F16C
+  const auto offer = [&](Isa isa, bool present) { return offered[static_cast<int>(isa)] = present; };
+  if (!has(one.ecx, {12, 27, 28, 29})) return;  // FMA, OSXSAVE, AVX, F16C
   const unsigned long long state = saved_state();
-  if ((state & 0x6) != 0x6 || !has(seven.ebx, {5, 8})) return Isa::portable;          // AVX2, BMI2
-  if ((state & 0xe6) != 0xe6 || !has(seven.ebx, {16, 17, 30, 31})) return Isa::avx2;  // F, DQ, BW, VL
-  if (!has(seven.ecx, {11})) return Isa::avx512;                                      // VNNI
-  const bool tiles = has(seven.edx, {22, 24, 25}) && (state & 0x60000) == 0x60000;    // BF16, TILE, INT8
-  if (!tiles || !has(seven.ecx, {1}) || !has(seven_one.eax, {5})) return Isa::vnni;   // VBMI, AVX512_BF16
-  return request_tiles() ? Isa::amx : Isa::vnni;
+  if (!offer(Isa::avx2, (state & 0x6) == 0x6 && has(seven.ebx, {5, 8}))) return;  // AVX2, BMI2
+  offer(Isa::avx_vnni, has(seven_one.eax, {4}));
+  if (!offer(Isa::avx512, (state & 0xe6) == 0xe6 && has(seven.ebx, {16, 17, 30, 31}))) return;  // F, DQ, BW, VL
+  if (!offer(Isa::vnni, has(seven.ecx, {11}))) return;
+  if (!offer(Isa::amx_emulated, has(seven_one.eax, {5}))) return;                   // AVX512_BF16
+  const bool tiles = has(seven.edx, {22, 24, 25}) && (state & 0x60000) == 0x60000;  // BF16, TILE, INT8
+  offer(Isa::amx, tiles && has(seven.ecx, {1}) && request_tiles());                 // VBMI
 }
 
 #else
 
-Isa detect() { return Isa::portable; }
+void detect(Offered&) {}
 
 #endif
+
+const Offered& offered() {
+  static const Offered found = [] {
+    Offered offered{};
+    offered[static_cast<int>(Isa::portable)] = true;
+    detect(offered);
+    return offered;
+  }();
+  return found;
+}
+
+Isa best_isa() {
+  int best = static_cast<int>(Isa::amx);
+  while (!offered()[best]) --best;
+  return static_cast<Isa>(best);
+}
 
 Isa parse(std::string_view name) {
   for (int i = 0; i < kIsaCount; ++i) {
     if (kNames[i] != name) continue;
     const auto isa = static_cast<Isa>(i);
-    if (isa > best_isa()) {
+    if (!has_isa(isa)) {
       throw std::invalid_argument("this processor lacks the instruction set '" + std::string(name) +
                                   "'; the best it has is '" + std::string(isa_name(best_isa())) + "'");
     }
     return isa;
   }
-  throw std::invalid_argument("'" + std::string(name) +
-                              "' is no instruction set: use portable, avx2, avx512, vnni or amx");
+  std::string known;
+  for (const std::string_view one : kNames) known += (known.empty() ? "" : ", ") + std::string(one);
+  throw std::invalid_argument("'" + std::string(name) + "' is no instruction set; there are: " + known);
 }
 
 std::atomic<Isa>& active() {
@@ -102,10 +124,9 @@ std::atomic<Isa>& active() {
 
 std::string_view isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
-Isa best_isa() {
-  static const Isa isa = detect();
-  return isa;
-}
+bool has_isa(Isa isa) { return offered()[static_cast<int>(isa)]; }
+
+bool has_avx512_bf16() { return has_isa(Isa::amx_emulated); }  // which is made of it
 
 Isa active_isa() { return active().load(std::memory_order_relaxed); }
 

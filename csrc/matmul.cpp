@@ -1,6 +1,7 @@
 #include "matmul.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "cpu.h"
 #include "isa/products.h"
@@ -9,17 +10,40 @@
 namespace fairlead {
 namespace {
 
-// From this many rows on, AMX with weights unpacked to bf16 takes less time than VNNI.
+// Which kernel is quickest depends on the rows at hand; from how many on another one is was measured
+// (docs/performance.md). Tiles were measured when activations of the other kernels had 8 bits: with 16 they may win
+// earlier.
 constexpr int kTilesFrom = 9;
+
+// From this many rows on, weights are unpacked once for all rows.
+int unpacked_from() {
+  switch (active_isa()) {
+    case Isa::avx2:
+    case Isa::avx_vnni:
+      return 24;
+    case Isa::avx512:
+      return 64;
+    case Isa::vnni:
+    case Isa::amx:  // of no use where tiles take over before
+    case Isa::amx_emulated:
+      return 128;
+    case Isa::portable:
+      break;
+  }
+  return std::numeric_limits<int>::max();
+}
 
 const Products& products() {
 #if defined(__x86_64__)
   switch (active_isa()) {
+    case Isa::amx_emulated:
     case Isa::amx:
     case Isa::vnni:
       return products_vnni();
     case Isa::avx512:
       return products_avx512();
+    case Isa::avx_vnni:
+      return products_avx_vnni();
     case Isa::avx2:
       return products_avx2();
     case Isa::portable:
@@ -28,6 +52,8 @@ const Products& products() {
 #endif
   return products_portable();
 }
+
+bool has_tiles() { return active_isa() == Isa::amx || active_isa() == Isa::amx_emulated; }
 
 // Rows in the form bf16 are split evenly into blocks, so that no block is mostly empty.
 int row_blocks(int rows) { return (rows + kTileRowsMost - 1) / kTileRowsMost; }
@@ -58,8 +84,10 @@ Destination destination(const Output& out, int64_t outputs, int64_t panel, int r
 
 #if defined(__x86_64__)
 
+const TileProducts& tile_products() { return active_isa() == Isa::amx ? products_amx() : products_amx_emulated(); }
+
 void pack_tile_rows(const float* x, int64_t stride, int rows, int64_t inputs, int begin, int end, std::byte* packed) {
-  const TileProducts& p = products_amx();
+  const TileProducts& p = tile_products();
   const int of_block = block_rows(rows);
   for (int row = begin; row < end; ++row) {
     p.pack_row(x + row * stride, inputs, packed + row / of_block * of_block * row_bytes(RowForm::bf16, inputs),
@@ -81,7 +109,7 @@ int64_t slab_groups(int rows, int64_t groups) {
 
 // Adds one batch of rows.
 void multiply_batch(const Weight& weight, TileTask task, const Output& out, int64_t begin, int64_t end) {
-  const auto product = products_amx().product(weight.format());
+  const auto product = tile_products().product(weight.format());
   const int64_t groups = weight.inputs() / kGroup;
   const int64_t slab = slab_groups(task.rows, groups);
   Output to = out;
@@ -115,7 +143,7 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
                         .packed = packed + first_row * row_bytes(RowForm::bf16, weight.inputs()),
                         .blocks = last - first,
                         .block_rows = of_block,
-                        .found = reinterpret_cast<float*>(scratch + products_amx().scratch_bytes),
+                        .found = reinterpret_cast<float*>(scratch + tile_products().scratch_bytes),
                         .scratch = scratch};
     Output to = out;
     to.y += first_row * out.stride;
@@ -125,11 +153,52 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
 
 #endif
 
+// Rows whose weights are unpacked go by in batches that stay in the second-level cache while all panels pass. A batch
+// more unpacks the weights once more, for as much as multiplying some six rows, so it has at least many times that.
+constexpr int64_t kUnpackedBytes = 1 << 20;
+constexpr int kUnpackedLeast = 128;
+
+// A multiple of `tile_rows`, and no batch much smaller than the others.
+int unpacked_batch(const Weight& weight, int rows, int tile_rows) {
+  const int64_t fitting = kUnpackedBytes / static_cast<int64_t>(row_bytes(RowForm::q16, weight.inputs()));
+  const int most = static_cast<int>(std::clamp<int64_t>(fitting, kUnpackedLeast, std::max(kUnpackedLeast, rows)));
+  const int batches = (rows + most - 1) / most;
+  const int tiles = (rows + tile_rows * batches - 1) / (tile_rows * batches);
+  return tiles * tile_rows;
+}
+
+bool unpacks(RowForm form, int rows) { return form == RowForm::q16 && rows >= unpacked_from(); }
+
+void multiply_unpacked(const Weight& weight, const std::byte* packed, int rows, const Output& out, int64_t begin,
+                       int64_t end, std::byte* scratch) {
+  const Products& p = products();
+  const UnpackedProduct product = p.unpacked_product(weight.format());
+  const int batch = unpacked_batch(weight, rows, p.tile_rows);
+  for (int row = 0; row < rows; row += batch) {
+    UnpackedTask task{.inputs = weight.inputs(),
+                      .rows = std::min(batch, rows - row),
+                      .packed = packed + row * row_bytes(RowForm::q16, weight.inputs()),
+                      .found = reinterpret_cast<float*>(scratch + p.unpacked_bytes),
+                      .scratch = scratch,
+                      .panel_count = 0,
+                      .panels = {},
+                      .to = {}};
+    for (int64_t panel = begin; panel < end; panel += p.unpacked_panels) {
+      task.panel_count = static_cast<int>(std::min<int64_t>(p.unpacked_panels, end - panel));
+      for (int i = 0; i < task.panel_count; ++i) {
+        task.panels[i] = weight.panel(panel + i);
+        task.to[i] = destination(out, weight.outputs(), panel + i, row);
+      }
+      product(task);
+    }
+  }
+}
+
 }  // namespace
 
 RowForm row_form(const Weight& weight, int rows) {
   if (encoding(weight.format()).records == Records::none) return RowForm::f32;
-  return rows >= kTilesFrom && active_isa() == Isa::amx ? RowForm::bf16 : RowForm::q16;
+  return rows >= kTilesFrom && has_tiles() ? RowForm::bf16 : RowForm::q16;
 }
 
 size_t row_bytes(RowForm form, int rows, int64_t inputs) {
@@ -155,9 +224,14 @@ size_t scratch_bytes(const Weight& weight, int rows) {
 #if defined(__x86_64__)
   if (row_form(weight, rows) == RowForm::bf16) {
     const int blocks = std::min(row_blocks(rows), kBatchBlocks + 1);  // an odd one may join the last batch
-    return products_amx().scratch_bytes + sizeof(float) * blocks * block_rows(rows) * 2 * kPanel;
+    return tile_products().scratch_bytes + sizeof(float) * blocks * block_rows(rows) * 2 * kPanel;
   }
 #endif
+  if (unpacks(row_form(weight, rows), rows)) {
+    const Products& p = products();
+    const int batch = unpacked_batch(weight, rows, p.tile_rows);
+    return p.unpacked_bytes + sizeof(float) * batch * p.unpacked_panels * kPanel;
+  }
   return 0;
 }
 
@@ -166,6 +240,7 @@ void matmul(const Weight& weight, RowForm form, const std::byte* packed, int row
 #if defined(__x86_64__)
   if (form == RowForm::bf16) return multiply_tiles(weight, packed, rows, out, begin, end, scratch);
 #endif
+  if (unpacks(form, rows)) return multiply_unpacked(weight, packed, rows, out, begin, end, scratch);
   const Products& p = products();
   const PanelProduct product = p.panel_product(weight.format());
   const size_t tile_bytes = p.tile_rows * row_bytes(form, weight.inputs());

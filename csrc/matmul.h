@@ -13,7 +13,7 @@ namespace fairlead {
 
 enum class RowForm {
   f32,   // as they are
-  q16,   // int16 with a scale and sums for every 32 inputs, its two bytes apart
+  q16,   // int16 with a scale and sums for every 32 inputs
   bf16,  // tiles of bf16
 };
 

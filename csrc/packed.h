@@ -9,8 +9,8 @@
 //   codes   of each group: rows of 64 bytes, [16 outputs][4 inputs]; "q8" has 8 rows, for the 8 quads of inputs,
 //           "q4" has 4, with quad j in the low nibbles of row j and quad j + 4 in the high ones
 //
-// A row of codes is what VNNI multiplies in one instruction, and both halves of it what AVX2 does; AMX takes its tiles
-// from the same rows. A weight is scale · (code − zero) − minimum, exactly as in the file. The float layouts are
+// A row of codes is a register of AVX-512 and two of AVX2, an output in each 32-bit lane; tiles are made from the same
+// rows. A weight is scale · (code − zero) − minimum, exactly as in the file. The float layouts are
 // [input][16 outputs].
 //
 // Functions in this header have internal linkage: files compiled for different instruction sets include it, and the
@@ -39,8 +39,7 @@ enum class Records : uint8_t {
 
 struct Encoding {
   bool nibbles = false;  // "q4", else "q8"
-  int max_code = 0;
-  int zero_shift = 0;  // the code that means zero is 2 to this power; 0 where zero means zero
+  int zero_shift = 0;    // the code that means zero is 2 to this power; 0 where zero means zero
   Records records = Records::none;
 
   constexpr int zero() const { return zero_shift == 0 ? 0 : 1 << zero_shift; }
@@ -50,21 +49,21 @@ struct Encoding {
 static constexpr Encoding encoding(Format format) {
   switch (format) {
     case Format::q4_0:
-      return {true, 15, 3, Records::half};
+      return {true, 3, Records::half};
     case Format::q4_1:
-      return {true, 15, 0, Records::half_min};
+      return {true, 0, Records::half_min};
     case Format::q5_0:
-      return {false, 31, 4, Records::half};
+      return {false, 4, Records::half};
     case Format::q5_1:
-      return {false, 31, 0, Records::half_min};
+      return {false, 0, Records::half_min};
     case Format::q8_0:
-      return {false, 255, 7, Records::half};
+      return {false, 7, Records::half};
     case Format::q4_k:
-      return {true, 15, 0, Records::k};
+      return {true, 0, Records::k};
     case Format::q5_k:
-      return {false, 31, 0, Records::k};
+      return {false, 0, Records::k};
     case Format::q6_k:
-      return {false, 63, 5, Records::k16};
+      return {false, 5, Records::k16};
     default:
       return {};
   }
@@ -89,16 +88,17 @@ static constexpr int block_bytes(const Encoding& e, int groups) {
 }
 
 // A tile of activations for quantised weights: the rows that a product takes at once, interleaved by groups of 32
-// inputs so that one pointer reaches them all. An activation is scale · code with a code of 16 bits, and the code is
-// 256 · its high byte + its low byte, which are multiplied apart: with 8 bits alone, rounding them would be all of the
-// error there is (docs/accuracy.md), and memory leaves time for both. For each group:
+// inputs so that one pointer reaches them all. An activation is scale · code with a code of 16 bits: with 8, rounding
+// them would be all of the error there is (docs/accuracy.md), and memory leaves time for more. For each group:
 //
-//   int8   high[rows][32]
-//   int8   low[rows][32]
-//   float  scale[rows]            the largest magnitude / (127 · 256)
+//   int16  code[rows][32]         the inputs of each quad in the order 0, 2, 1, 3
+//   float  scale[rows]            the largest magnitude / 32767
 //   int32  negated_sum[rows]      of the codes
 //   int32  negated_half_sum[rows] of the first 16 codes
 //   float  scaled_sum[rows]       scale · sum of the codes
+//
+// Codes of weights become words of 16 bits where they stand, by a shift and a mask; and so the first and the third byte
+// of a quad's word, and the second and the fourth, are the pairs that meet pairs of activations.
 inline constexpr int kRowGroupBytes = 2 * kGroup + 16;
 
 // Rows of a tile; the last tile of a batch has what is left.

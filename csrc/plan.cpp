@@ -14,19 +14,29 @@ void require(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
 
-// Every row by itself, a share of the rows for each thread.
-class RowStage final : public Stage {
+// Computes rows and holds them, each by itself.
+class HoldStage final : public Stage {
  public:
-  RowStage(bool selected, RowFunction function) : selected_(selected), function_(std::move(function)) {}
+  HoldStage(Plan& plan, Rows& out, Rows& x) : plan_(plan), out_(out), x_(x) {}
 
-  void run(const Step& step, Worker& worker) override {
-    const Range rows = worker.share(selected_ ? static_cast<int64_t>(step.selected.size()) : step.rows());
-    for (int64_t row = rows.begin; row < rows.end; ++row) function_(step, row);
+  void prepare(const Step& step) override {
+    portions_.set(out_.selected ? static_cast<int64_t>(step.selected.size()) : step.rows(), 1, plan_.pool().size());
+  }
+
+  void run(const Step& step, Worker&) override {
+    portions_.work_off([&](Range rows) {
+      for (int64_t row = rows.begin; row < rows.end; ++row) {
+        float* to = out_.row(row);
+        const float* found = x_.read(step, row, to);
+        if (found != to) std::copy_n(found, out_.width, to);
+      }
+    });
   }
 
  private:
-  bool selected_;
-  RowFunction function_;
+  Plan& plan_;
+  Rows &out_, &x_;
+  Portions portions_;
 };
 
 std::vector<float> padded(std::vector<float> values) {
@@ -36,53 +46,125 @@ std::vector<float> padded(std::vector<float> values) {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_row_stage(bool selected, RowFunction function) {
-  return std::make_unique<RowStage>(selected, std::move(function));
+std::unique_ptr<Stage> make_hold_stage(Plan& plan, Rows& out, Rows& x) {
+  return std::make_unique<HoldStage>(plan, out, x);
 }
 
 Plan::Plan(ThreadPool& pool, KvCache& cache) : pool_(pool), cache_(cache) { workspace_.own.resize(pool.size()); }
 
-BufferId Plan::buffer(int width, bool selected) {
+Rows& Plan::held(RowsId id) {
+  Rows& rows = at(id);
+  require(rows.held, "these rows are computed where they are read, and not held");
+  return rows;
+}
+
+RowsId Plan::buffer(int width, bool selected) {
   require(width > 0, "a buffer needs a width");
-  buffers_.push_back(std::make_unique<Buffer>(Buffer{width, static_cast<int>(round_up(width, kRowPad)), selected, {}}));
-  return static_cast<BufferId>(buffers_.size()) - 1;
+  const RowsId id = computed(width, selected, {});
+  Rows& rows = at(id);
+  rows.held = true;
+  rows.read = [&rows](const Step&, int64_t row, float*) { return rows.row(row); };
+  return id;
 }
 
-void Plan::embed(BufferId out_id, const Weight& weight) {
-  Buffer& out = at(out_id);
-  require(out.width == weight.inputs(), "embed: the buffer is not as wide as the embedding");
-  require(vocabulary_ == 0, "embed: the plan has an embedding already");
+RowsId Plan::computed(int width, bool selected, Rows::Compute read) {
+  const int stride = static_cast<int>(round_up(width, kRowPad));
+  rows_.push_back(std::make_unique<Rows>(Rows{width, stride, selected, false, std::move(read), {}}));
+  for (Workspace::Own& own : workspace_.own) own.row.reserve(stride);
+  return static_cast<RowsId>(rows_.size()) - 1;
+}
+
+RowsId Plan::embedding(const Weight& weight) {
+  require(vocabulary_ == 0, "embedding: the plan has one already");
   vocabulary_ = weight.outputs();
-  stages_.push_back(make_row_stage(
-      out.selected, [&out, &weight](const Step& step, int64_t row) { weight.unpack(step.tokens[row], out.row(row)); }));
+  const auto width = static_cast<int>(weight.inputs());
+  return computed(width, false, [&weight, width](const Step& step, int64_t row, float* room) {
+    weight.unpack(step.tokens[row], room);
+    std::fill(room + width, room + round_up(width, kRowPad), 0.0f);
+    return room;
+  });
 }
 
-void Plan::rms_norm(BufferId out_id, BufferId x_id, std::vector<float> weight, float eps) {
-  Buffer &out = at(out_id), &x = at(x_id);
-  require(out.width == x.width && out.selected == x.selected, "rms_norm: the buffers differ");
+RowsId Plan::rms_norm(RowsId x_id, std::vector<float> weight, float eps) {
+  Rows& x = at(x_id);
   require(static_cast<int>(weight.size()) == x.width, "rms_norm: the weight is not as wide as the rows");
-  stages_.push_back(
-      make_row_stage(x.selected, [&out, &x, weight = padded(std::move(weight)), eps](const Step&, int64_t row) {
-        vector_kernels().rms_norm(out.row(row), x.row(row), weight.data(), x.width, eps);
-      }));
+  return computed(x.width, x.selected,
+                  [&x, weight = padded(std::move(weight)), eps](const Step& step, int64_t row, float* room) {
+                    vector_kernels().rms_norm(room, x.read(step, row, room), weight.data(), x.width, eps);
+                    return room;
+                  });
 }
 
-void Plan::layer_norm(BufferId out_id, BufferId x_id, std::vector<float> weight, std::vector<float> bias, float eps) {
-  Buffer &out = at(out_id), &x = at(x_id);
-  require(out.width == x.width && out.selected == x.selected, "layer_norm: the buffers differ");
+RowsId Plan::layer_norm(RowsId x_id, std::vector<float> weight, std::vector<float> bias, float eps) {
+  Rows& x = at(x_id);
   require(static_cast<int>(weight.size()) == x.width && weight.size() == bias.size(),
           "layer_norm: weight or bias is not as wide as the rows");
-  stages_.push_back(make_row_stage(x.selected, [&out, &x, weight = padded(std::move(weight)),
-                                                bias = padded(std::move(bias)), eps](const Step&, int64_t row) {
-    vector_kernels().layer_norm(out.row(row), x.row(row), weight.data(), bias.data(), x.width, eps);
-  }));
+  return computed(x.width, x.selected,
+                  [&x, weight = padded(std::move(weight)), bias = padded(std::move(bias)), eps](
+                      const Step& step, int64_t row, float* room) {
+                    const float* from = x.read(step, row, room);
+                    vector_kernels().layer_norm(room, from, weight.data(), bias.data(), x.width, eps);
+                    return room;
+                  });
 }
 
-void Plan::products(BufferId x_id, std::vector<Product> products) {
-  Buffer& x = at(x_id);
+RowsId Plan::add(RowsId a_id, RowsId b_id) {
+  Rows &a = held(a_id), &b = held(b_id);
+  require(a.width == b.width && a.selected == b.selected, "add: the rows differ");
+  return computed(a.width, a.selected, [&a, &b](const Step&, int64_t row, float* room) {
+    vector_kernels().add(room, a.row(row), b.row(row), a.width);
+    return room;
+  });
+}
+
+RowsId Plan::swiglu(RowsId gate_id, RowsId up_id) {
+  Rows &gate = held(gate_id), &up = held(up_id);
+  require(gate.width == up.width && gate.selected == up.selected, "swiglu: the rows differ");
+  return computed(gate.width, gate.selected, [&gate, &up](const Step&, int64_t row, float* room) {
+    vector_kernels().swiglu(room, gate.row(row), up.row(row), gate.width);
+    return room;
+  });
+}
+
+RowsId Plan::gelu(RowsId x_id) {
+  Rows& x = at(x_id);
+  return computed(x.width, x.selected, [&x](const Step& step, int64_t row, float* room) {
+    vector_kernels().gelu(room, x.read(step, row, room), x.width);
+    return room;
+  });
+}
+
+RowsId Plan::select(RowsId x_id) {
+  Rows& x = at(x_id);
+  require(!x.selected, "select: the rows are selected already");
+  return computed(x.width, true,
+                  [&x](const Step& step, int64_t row, float* room) { return x.read(step, step.selected[row], room); });
+}
+
+RowsId Plan::rotations(std::vector<double> frequencies) {
+  require(!frequencies.empty(), "rotations: no frequencies");
+  const auto width = static_cast<int>(2 * frequencies.size());
+  return computed(width, false, [frequencies = std::move(frequencies)](const Step& step, int64_t row, float* room) {
+    const double position = step.positions[row];
+    for (size_t i = 0; i < frequencies.size(); ++i) {
+      room[i] = static_cast<float>(std::cos(position * frequencies[i]));
+      room[frequencies.size() + i] = static_cast<float>(std::sin(position * frequencies[i]));
+    }
+    return room;
+  });
+}
+
+void Plan::hold(RowsId out_id, RowsId x_id) {
+  Rows &out = held(out_id), &x = at(x_id);
+  require(out.width == x.width && out.selected == x.selected && out_id != x_id, "hold: the rows differ");
+  stages_.push_back(make_hold_stage(*this, out, x));
+}
+
+void Plan::products(RowsId x_id, std::vector<Product> products) {
+  Rows& x = at(x_id);
   require(!products.empty(), "products: none given");
   for (const Product& product : products) {
-    const Buffer& out = at(product.out);
+    const Rows& out = held(product.out);
     require(product.weight->inputs() == x.width, "products: a weight does not fit the rows");
     require(product.weight->outputs() == out.width, "products: a weight does not fit its output");
     require(out.selected == x.selected && product.out != x_id, "products: an output is the input or has other rows");
@@ -92,68 +174,18 @@ void Plan::products(BufferId x_id, std::vector<Product> products) {
   stages_.push_back(make_product_stage(*this, x, std::move(products)));
 }
 
-void Plan::rotations(BufferId out_id, std::vector<double> frequencies) {
-  Buffer& out = at(out_id);
-  require(!out.selected && out.width == static_cast<int>(2 * frequencies.size()),
-          "rotations: the buffer does not fit the frequencies");
-  stages_.push_back(make_row_stage(false, [&out, frequencies = std::move(frequencies)](const Step& step, int64_t row) {
-    const double position = step.positions[row];
-    float* cosines = out.row(row);
-    for (size_t i = 0; i < frequencies.size(); ++i) {
-      cosines[i] = static_cast<float>(std::cos(position * frequencies[i]));
-      cosines[frequencies.size() + i] = static_cast<float>(std::sin(position * frequencies[i]));
-    }
-  }));
-}
-
-void Plan::attention(BufferId out, BufferId q, BufferId k, BufferId v, BufferId rotations,
-                     const AttentionShape& shape) {
+void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape) {
   const KvShape& cache = cache_.shape();
-  const AttentionBuffers buffers{at(out), at(q), at(k), at(v), at(rotations)};
+  const AttentionRows rows{held(out), held(q), held(k), held(v), held(rotations)};
   require(shape.layer >= 0 && shape.layer < cache.layers, "attention: the cache has no such layer");
   require(shape.heads > 0 && shape.heads % cache.heads == 0, "attention: heads are no multiple of the cache's");
-  require(buffers.q.width == shape.heads * cache.head_dim && buffers.out.width == buffers.q.width,
+  require(rows.q.width == shape.heads * cache.head_dim && rows.out.width == rows.q.width,
           "attention: queries or output do not fit the heads");
-  require(buffers.k.width == cache.heads * cache.head_dim && buffers.v.width == buffers.k.width,
+  require(rows.k.width == cache.heads * cache.head_dim && rows.v.width == rows.k.width,
           "attention: keys or values do not fit the cache");
-  require(buffers.rotations.width <= cache.head_dim, "attention: more turned dimensions than a head has");
-  require(!buffers.q.selected && !buffers.k.selected && !buffers.v.selected && !buffers.out.selected,
-          "attention: needs all rows");
-  stages_.push_back(make_attention_stage(cache_, pool_.size(), buffers, shape));
-}
-
-void Plan::add(BufferId out_id, BufferId a_id, BufferId b_id) {
-  Buffer &out = at(out_id), &a = at(a_id), &b = at(b_id);
-  require(out.width == a.width && a.width == b.width && out.selected == a.selected && a.selected == b.selected,
-          "add: the buffers differ");
-  stages_.push_back(make_row_stage(a.selected, [&out, &a, &b](const Step&, int64_t row) {
-    vector_kernels().add(out.row(row), a.row(row), b.row(row), a.width);
-  }));
-}
-
-void Plan::swiglu(BufferId out_id, BufferId gate_id, BufferId up_id) {
-  Buffer &out = at(out_id), &gate = at(gate_id), &up = at(up_id);
-  require(out.width == gate.width && gate.width == up.width && out.selected == gate.selected &&
-              gate.selected == up.selected,
-          "swiglu: the buffers differ");
-  stages_.push_back(make_row_stage(gate.selected, [&out, &gate, &up](const Step&, int64_t row) {
-    vector_kernels().swiglu(out.row(row), gate.row(row), up.row(row), gate.width);
-  }));
-}
-
-void Plan::gelu(BufferId out_id, BufferId x_id) {
-  Buffer &out = at(out_id), &x = at(x_id);
-  require(out.width == x.width && out.selected == x.selected, "gelu: the buffers differ");
-  stages_.push_back(make_row_stage(
-      x.selected, [&out, &x](const Step&, int64_t row) { vector_kernels().gelu(out.row(row), x.row(row), x.width); }));
-}
-
-void Plan::select(BufferId out_id, BufferId x_id) {
-  Buffer &out = at(out_id), &x = at(x_id);
-  require(out.width == x.width && out.selected && !x.selected, "select: the buffers do not fit");
-  stages_.push_back(make_row_stage(true, [&out, &x](const Step& step, int64_t row) {
-    std::copy_n(x.row(step.selected[row]), x.width, out.row(row));
-  }));
+  require(rows.rotations.width <= cache.head_dim, "attention: more turned dimensions than a head has");
+  require(!rows.q.selected && !rows.k.selected && !rows.v.selected && !rows.out.selected, "attention: needs all rows");
+  stages_.push_back(make_attention_stage(*this, rows, shape));
 }
 
 void Plan::check(const Step& step) const {
@@ -192,29 +224,35 @@ void Plan::run(const Step& step) {
   check(step);
   prepare(step);
   pool_.run([&](Worker& worker) {
-    for (auto& stage : stages_) {
-      stage->run(step, worker);
-      worker.barrier();
-    }
+    for (auto& stage : stages_) stage->run(step, worker);
   });
 }
 
 void Plan::prepare(const Step& step) {
-  for (auto& buffer : buffers_) {
-    const size_t rows = buffer->selected ? step.selected.size() : static_cast<size_t>(step.rows());
-    buffer->data.reserve(rows * buffer->stride);
+  for (auto& rows : rows_) {
+    if (!rows->held) continue;
+    const size_t count = rows->selected ? step.selected.size() : static_cast<size_t>(step.rows());
+    rows->data.reserve(count * rows->stride);
   }
   for (auto& stage : stages_) stage->prepare(step);
 }
 
 size_t Plan::bytes() const {
-  size_t total = 0;
-  for (const auto& buffer : buffers_) total += buffer->data.size() * sizeof(float);
-  for (const auto& packed : workspace_.packed) total += packed.size();
-  for (const auto& own : workspace_.own) {
-    total += own.scratch.size();
-    for (const auto& packed : own.packed) total += packed.size();
-  }
+  size_t total = workspace_.bytes();
+  for (const auto& rows : rows_) total += rows->data.bytes();
+  return total;
+}
+
+size_t Workspace::bytes() const {
+  size_t total = attended.bytes();
+  for (const auto& form : packed) total += form.bytes();
+  for (const Own& thread : own) total += thread.bytes();
+  return total;
+}
+
+size_t Workspace::Own::bytes() const {
+  size_t total = row.bytes() + scratch.bytes() + queries.bytes() + attended.bytes() + visible.bytes();
+  for (const auto& form : packed) total += form.bytes();
   return total;
 }
 

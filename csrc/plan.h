@@ -1,9 +1,10 @@
-// A model's step, recorded once and then run whole: every thread of the team goes through all stages, side by side,
-// with a barrier after each. Nothing above is called until the last stage is done.
+// A model's step, recorded once and then run whole: the team goes through all stages side by side, and begins each
+// when all of the one before is done. Nothing above is called until the last stage is.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -29,27 +30,33 @@ struct Step {
   int sequences() const { return static_cast<int>(first_row.size()) - 1; }
 };
 
-// Rows of activations, [rows][stride].
-struct Buffer {
+// Rows of floats that a step works on: held in memory, or computed from others wherever they are read.
+struct Rows {
+  // Gives row `row`, which `room` (of `stride` floats) may be used for.
+  using Compute = std::function<const float*(const Step& step, int64_t row, float* room)>;
+
   int width;
   int stride;     // width padded to kRowPad
-  bool selected;  // holds the selected rows only
-  AlignedArray<float> data;
+  bool selected;  // the selected rows only
+  bool held;      // in memory
+  Compute read;
+  AlignedArray<float> data;  // [rows][stride], if held
 
   float* row(int64_t r) { return data.data() + r * stride; }
 };
 
-// A buffer's number in its plan.
-using BufferId = int;
+// Their number in a plan.
+using RowsId = int;
 
 class Plan;
 
-// Part of a step. `run` is called by every thread of the team; what it writes is seen by the next stage.
+// Part of a step. `run` is called by every thread of the team, and returns when all of the stage is done; a thread that
+// comes late finds it so, and must then read and write nothing.
 class Stage {
  public:
   virtual ~Stage() = default;
   // Called by one thread before the step.
-  virtual void prepare(const Step& step) { static_cast<void>(step); }
+  virtual void prepare(const Step& step) = 0;
   virtual void run(const Step& step, Worker& worker) = 0;
 };
 
@@ -57,7 +64,7 @@ class Stage {
 struct Product {
   const Weight* weight;
   std::vector<float> bias;  // empty, or one for each output
-  BufferId out;
+  RowsId out;
   bool accumulate;  // add to what `out` holds
 };
 
@@ -73,38 +80,54 @@ struct AttentionShape {
   RopeStyle rope;
 };
 
-// Room that product stages use one after the other.
+// Room that stages use one after the other.
 struct Workspace {
   static constexpr int kForms = 3;  // of RowForm
   using Packed = std::array<AlignedArray<std::byte>, kForms>;
   struct Own {
+    AlignedArray<float> row;  // the widest that is computed
     Packed packed;
-    AlignedArray<std::byte> scratch;
+    AlignedArray<std::byte> scratch;  // of products
+    AlignedArray<float> queries, attended;
+    AlignedArray<int32_t> visible;
+
+    size_t bytes() const;
   };
 
-  Packed packed;         // the rows of a group, packed by all threads together
-  std::vector<Own> own;  // for each thread
+  Packed packed;                 // the rows of a group of products, packed by all threads together
+  AlignedArray<float> attended;  // by segments of long contexts
+  std::vector<Own> own;          // for each thread
+
+  size_t bytes() const;
 };
 
 class Plan {
  public:
   Plan(ThreadPool& pool, KvCache& cache);
 
-  // All throw std::invalid_argument where buffers and weights do not fit together.
-  BufferId buffer(int width, bool selected);
-  void embed(BufferId out, const Weight& weight);
-  void rms_norm(BufferId out, BufferId x, std::vector<float> weight, float eps);
-  void layer_norm(BufferId out, BufferId x, std::vector<float> weight, std::vector<float> bias, float eps);
-  void products(BufferId x, std::vector<Product> products);
-  // The turns of rotary position embedding (Su et al., 2021), shared by all layers: out[rows][2 · frequencies] holds
+  // All throw std::invalid_argument where rows and weights do not fit together.
+
+  // Rows that are held in memory, for stages to write.
+  RowsId buffer(int width, bool selected);
+
+  // Rows that are computed wherever they are read. What they read themselves must be held, but for a norm's, an
+  // activation's and a selection's, which may be computed too.
+  RowsId embedding(const Weight& weight);
+  RowsId rms_norm(RowsId x, std::vector<float> weight, float eps);
+  RowsId layer_norm(RowsId x, std::vector<float> weight, std::vector<float> bias, float eps);
+  RowsId add(RowsId a, RowsId b);
+  RowsId swiglu(RowsId gate, RowsId up);
+  RowsId gelu(RowsId x);
+  RowsId select(RowsId x);
+  // The turns of rotary position embedding (Su et al., 2021), shared by all layers: [rows][2 · frequencies] holds
   // the cosines and then the sines of position · frequency. The dimensions of a head past these stay as they are.
-  void rotations(BufferId out, std::vector<double> frequencies);
-  // Turns q and k, puts k and v into the cache, and attends causally; k is left turned, q turned and scaled.
-  void attention(BufferId out, BufferId q, BufferId k, BufferId v, BufferId rotations, const AttentionShape& shape);
-  void add(BufferId out, BufferId a, BufferId b);
-  void swiglu(BufferId out, BufferId gate, BufferId up);
-  void gelu(BufferId out, BufferId x);
-  void select(BufferId out, BufferId x);
+  RowsId rotations(std::vector<double> frequencies);
+
+  // Stages. Computes rows and holds them in `out`.
+  void hold(RowsId out, RowsId x);
+  void products(RowsId x, std::vector<Product> products);
+  // Turns q and k, puts k and v into the cache, and attends causally; k is left turned.
+  void attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape);
 
   // Takes the memory that a step of this many rows and selected rows needs, so that no later one has to.
   void reserve(int rows, int selected);
@@ -112,8 +135,9 @@ class Plan {
   // Runs the step; throws std::invalid_argument for one that does not hold together.
   void run(const Step& step);
 
-  Buffer& at(BufferId id) { return *buffers_.at(id); }
-  size_t bytes() const;  // of all buffers as they are now
+  Rows& at(RowsId id) { return *rows_.at(id); }
+  Rows& held(RowsId id);  // throws std::invalid_argument where they are not held
+  size_t bytes() const;   // of all that is held, and of the workspace, as they are now
   ThreadPool& pool() { return pool_; }
   KvCache& cache() { return cache_; }
   Workspace& workspace() { return workspace_; }
@@ -121,12 +145,13 @@ class Plan {
  private:
   void check(const Step& step) const;
   void prepare(const Step& step);
+  RowsId computed(int width, bool selected, Rows::Compute read);
 
   ThreadPool& pool_;
   KvCache& cache_;
   Workspace workspace_;
   int64_t vocabulary_ = 0;  // tokens are below this
-  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<std::unique_ptr<Rows>> rows_;
   std::vector<std::unique_ptr<Stage>> stages_;
 };
 

@@ -1,5 +1,5 @@
-// Matrix products of one group: the rows that they share are packed once, then the panels of all are split over the
-// threads as if they were one weight.
+// Matrix products of one group: the rows that they share are computed and packed once, then the panels of all are
+// shared out as if they were one weight's.
 #include <algorithm>
 #include <array>
 
@@ -8,17 +8,25 @@
 namespace fairlead {
 namespace {
 
-// Up to this many rows, packing them by every thread for itself is quicker than meeting at a barrier.
+// Up to this many rows, packing them by every thread for itself is quicker than sharing them out.
 constexpr int kOwnRows = 4;
+
+// Portions of panels are of whole pairs, which matrix tiles take at once.
+constexpr int kGrain = 2;
 
 class ProductStage final : public Stage {
  public:
-  ProductStage(Plan& plan, Buffer& x, std::vector<Product> products)
-      : plan_(plan), x_(x), products_(std::move(products)) {}
+  ProductStage(Plan& plan, Rows& x, std::vector<Product> products)
+      : plan_(plan), x_(x), products_(std::move(products)) {
+    for (const Product& product : products_) panels_ += round_up(product.weight->panels(), kGrain);
+  }
 
   void prepare(const Step& step) override {
     rows_ = x_.selected ? static_cast<int>(step.selected.size()) : step.rows();
     wanted_.fill(false);
+    const int threads = plan_.pool().size();
+    packing_.set(rows_ > kOwnRows ? rows_ : 0, 1, threads);
+    multiplying_.set(rows_ > 0 ? panels_ : 0, kGrain, threads);
     if (rows_ == 0) return;
     Workspace& workspace = plan_.workspace();
     for (const Product& product : products_) {
@@ -36,36 +44,48 @@ class ProductStage final : public Stage {
     }
   }
 
-  void run(const Step&, Worker& worker) override {
-    if (rows_ == 0) return;
-    Workspace::Own& own = plan_.workspace().own[worker.index()];
+  void run(const Step& step, Worker& worker) override {
+    Workspace& workspace = plan_.workspace();
+    Workspace::Own& own = workspace.own[worker.index()];
     const bool alone = rows_ <= kOwnRows;
-    Workspace::Packed& packed = alone ? own.packed : plan_.workspace().packed;
-    const Range rows = alone ? Range{0, rows_} : worker.share(rows_);
-    for (int form = 0; form < Workspace::kForms; ++form) {
-      if (!wanted_[form]) continue;
-      pack_rows(static_cast<RowForm>(form), x_.data.data(), x_.stride, rows_, x_.width, static_cast<int>(rows.begin),
-                static_cast<int>(rows.end), packed[form].data());
-    }
-    if (!alone) worker.barrier();
-
-    int64_t panels = 0;
-    for (const Product& product : products_) panels += product.weight->panels();
-    const Range share = worker.share(panels);
-    int64_t first = 0;  // of this product, counted over the group
-    for (const Product& product : products_) {
-      const int64_t end = first + product.weight->panels();
-      const int64_t from = std::max(share.begin, first), to = std::min(share.end, end);
-      if (from < to) multiply(product, packed, from - first, to - first, own.scratch.data());
-      first = end;
-    }
+    Workspace::Packed& packed = alone ? own.packed : workspace.packed;
+    packing_.work_off([&](Range rows) { pack(step, rows, own.row.data(), packed); });
+    bool ready = !alone;
+    multiplying_.work_off([&](Range panels) {
+      if (!ready) pack(step, {0, rows_}, own.row.data(), packed);
+      ready = true;
+      multiply(panels, packed, own.scratch.data());
+    });
   }
 
  private:
+  void pack(const Step& step, Range rows, float* room, Workspace::Packed& packed) const {
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      const float* x = x_.read(step, row, room);
+      for (int form = 0; form < Workspace::kForms; ++form) {
+        if (!wanted_[form]) continue;
+        constexpr int64_t kThisRow = 0;  // the stride of a batch whose every row is this one
+        pack_rows(static_cast<RowForm>(form), x, kThisRow, rows_, x_.width, static_cast<int>(row),
+                  static_cast<int>(row) + 1, packed[form].data());
+      }
+    }
+  }
+
+  // The share of each product in a range of the group's panels.
+  void multiply(Range panels, const Workspace::Packed& packed, std::byte* scratch) const {
+    int64_t first = 0;  // of this product, counted over the group
+    for (const Product& product : products_) {
+      const int64_t count = product.weight->panels();
+      const int64_t from = std::max(panels.begin - first, int64_t{0}), to = std::min(panels.end - first, count);
+      if (from < to) multiply(product, packed, from, to, scratch);
+      first += round_up(count, kGrain);
+    }
+  }
+
   void multiply(const Product& product, const Workspace::Packed& packed, int64_t begin, int64_t end,
                 std::byte* scratch) const {
     const RowForm form = row_form(*product.weight, rows_);
-    Buffer& out = plan_.at(product.out);
+    Rows& out = plan_.at(product.out);
     const Output output{.y = out.data.data(),
                         .stride = out.stride,
                         .bias = product.bias.empty() ? nullptr : product.bias.data(),
@@ -74,15 +94,17 @@ class ProductStage final : public Stage {
   }
 
   Plan& plan_;
-  Buffer& x_;
+  Rows& x_;
   std::vector<Product> products_;
-  int rows_ = 0;
+  int64_t panels_ = 0;  // of all products, each rounded up to whole portions
+  int rows_ = 0;        // of this step
+  Portions packing_, multiplying_;
   std::array<bool, Workspace::kForms> wanted_{};  // the forms that this step's products read
 };
 
 }  // namespace
 
-std::unique_ptr<Stage> make_product_stage(Plan& plan, Buffer& x, std::vector<Product> products) {
+std::unique_ptr<Stage> make_product_stage(Plan& plan, Rows& x, std::vector<Product> products) {
   return std::make_unique<ProductStage>(plan, x, std::move(products));
 }
 

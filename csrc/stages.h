@@ -1,7 +1,6 @@
 // The stages that plans are made of. Each takes what it reads and writes by reference; the plan owns all of it.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -9,16 +8,14 @@
 
 namespace fairlead {
 
-// A stage that treats every row by itself.
-using RowFunction = std::function<void(const Step& step, int64_t row)>;
-std::unique_ptr<Stage> make_row_stage(bool selected, RowFunction function);
+std::unique_ptr<Stage> make_hold_stage(Plan& plan, Rows& out, Rows& x);
 
-std::unique_ptr<Stage> make_product_stage(Plan& plan, Buffer& x, std::vector<Product> products);
+std::unique_ptr<Stage> make_product_stage(Plan& plan, Rows& x, std::vector<Product> products);
 
-struct AttentionBuffers {
-  Buffer &out, &q, &k, &v, &rotations;
+// `rotations` and the rest are held.
+struct AttentionRows {
+  Rows &out, &q, &k, &v, &rotations;
 };
-std::unique_ptr<Stage> make_attention_stage(KvCache& cache, int threads, const AttentionBuffers& buffers,
-                                            const AttentionShape& shape);
+std::unique_ptr<Stage> make_attention_stage(Plan& plan, const AttentionRows& rows, const AttentionShape& shape);
 
 }  // namespace fairlead

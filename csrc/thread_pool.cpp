@@ -1,6 +1,7 @@
 #include "thread_pool.h"
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 #include <stdexcept>
 
@@ -8,22 +9,13 @@
 #include <immintrin.h>
 #endif
 #if defined(__linux__)
+#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
 namespace fairlead {
 namespace {
-
-// How often a waiting thread looks before it sleeps: some tens of microseconds, longer than most stages
-// of a step differ between threads, shorter than a busy neighbour's time slice.
-constexpr int kSpins = 2000;
-
-inline void relax() {
-#if defined(__x86_64__)
-  _mm_pause();
-#endif
-}
 
 // Asks for the shortest slice of processor time that Linux gives (since 6.12; older ones ignore it), for the thread
 // that calls. Beside busy processes a team waits at every barrier for whichever thread is not running, and with the
@@ -45,15 +37,58 @@ void ask_for_short_slices() {
 #endif
 }
 
-void wait_while_equal(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    relax();
-  }
-  value.wait(old, std::memory_order_acquire);
+}  // namespace
+
+void Awaited::relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
 }
 
-}  // namespace
+// Not std::atomic's own wait and notify: before it sleeps, the library's yields the processor a few times, and a thread
+// that has yielded beside a busy process is neither running nor woken when what it waits for comes.
+void Awaited::sleep_while(uint32_t value) {
+  asleep_.fetch_add(1);
+#if defined(__linux__)
+  syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+#else
+  value_.wait(value);
+#endif
+  asleep_.fetch_sub(1);
+}
+
+void Awaited::wake() {
+  if (asleep_.load() == 0) return;
+#if defined(__linux__)
+  syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+#else
+  value_.notify_all();
+#endif
+}
+
+void Portions::set(int64_t items, int64_t grain, int threads) {
+  items_ = items;
+  grain_ = grain;
+  threads_ = threads;
+  next_.store(0, std::memory_order_relaxed);
+  left_.set(static_cast<uint32_t>(items));
+}
+
+// Half of a thread's fair share of what is left, so that portions are few and yet end together.
+Range Portions::take() {
+  int64_t begin = next_.load(std::memory_order_relaxed);
+  while (begin < items_) {
+    const int64_t size = std::max<int64_t>(1, (items_ - begin) / (2 * threads_ * grain_)) * grain_;
+    const int64_t end = std::min(items_, begin + size);
+    if (next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) return {begin, end};
+  }
+  return {items_, items_};
+}
+
+void Portions::finish(Range portion) {
+  const auto size = static_cast<uint32_t>(portion.end - portion.begin);
+  if (left_.add(-size) == size) left_.wake();
+}
 
 int Worker::count() const { return pool_.size(); }
 
@@ -66,13 +101,13 @@ Range Worker::share(int64_t items, int64_t grain) const {
 
 void Worker::barrier() {
   ThreadPool& pool = pool_;
-  const uint32_t generation = pool.generation_.load(std::memory_order_relaxed);
+  const uint32_t generation = pool.generation_.load();
   if (pool.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == pool.size()) {
     pool.arrived_.store(0, std::memory_order_relaxed);
-    pool.generation_.store(generation + 1, std::memory_order_release);
-    pool.generation_.notify_all();
+    pool.generation_.add(1);
+    pool.generation_.wake();
   } else {
-    wait_while_equal(pool.generation_, generation);
+    pool.generation_.wait_until([generation](uint32_t now) { return now != generation; });
   }
 }
 
@@ -84,15 +119,15 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   closing_ = true;
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
+  epoch_.add(1);
+  epoch_.wake();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void ThreadPool::run(const std::function<void(Worker&)>& work) {
   work_ = &work;
-  epoch_.fetch_add(1, std::memory_order_release);
-  epoch_.notify_all();
+  epoch_.add(1);
+  epoch_.wake();
   Worker self(*this, 0);
   work(self);
   self.barrier();
@@ -102,7 +137,7 @@ void ThreadPool::serve(int index) {
   ask_for_short_slices();
   Worker self(*this, index);
   for (uint32_t seen = 0;; ++seen) {
-    wait_while_equal(epoch_, seen);
+    epoch_.wait_until([seen](uint32_t now) { return now != seen; });
     if (closing_) return;
     (*work_)(self);
     self.barrier();

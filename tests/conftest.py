@@ -9,7 +9,7 @@ import pytest
 
 from fairlead.kernels import instruction_sets
 
-ALL_SETS = ("portable", "avx2", "avx512", "vnni", "amx")
+ALL_SETS = ("portable", "avx2", "avx-vnni", "avx512", "vnni", "amx")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -139,7 +139,7 @@ class FakeRunner:
         for chunk in chunks:
             for position, token in enumerate(chunk.tokens, chunk.start):
                 self._pages[chunk.pages[position // self.page_size]][position % self.page_size] = token
-        return [self._sample(chunk) for chunk in chunks if chunk.samples]
+        return [sampled for chunk in chunks if chunk.samples for sampled in self._sample(chunk)]
 
     def _check(self, chunks: Sequence[Chunk]) -> None:
         assert 0 < sum(len(chunk.tokens) for chunk in chunks) <= self.max_batch_tokens
@@ -147,20 +147,37 @@ class FakeRunner:
         for chunk in chunks:
             assert chunk.request_id in self.samplers, "not opened"
             assert chunk.tokens
+            assert 0 <= chunk.drafts < len(chunk.tokens), "nothing but drafts"
+            assert chunk.samples or not chunk.drafts, "drafts that nothing is drawn for"
             assert len(chunk.pages) * self.page_size >= chunk.start + len(chunk.tokens), "too few pages"
 
-    def _sample(self, chunk: Chunk) -> Sampled:
+    def _sample(self, chunk: Chunk) -> list[Sampled]:
+        """What is drawn after the last token that is known, and after each draft that the draw before was equal to."""
         sampler = self.samplers[chunk.request_id]
+        sequence = self._read(chunk)
+        known = len(sequence) - chunk.drafts
+        drawn = [draw(self.options, sampler, sequence[:known])]
+        while known < len(sequence) and drawn[-1] == sequence[known]:
+            known += 1
+            drawn.append(draw(self.options, sampler, sequence[:known]))
+        return [self._report(chunk.request_id, token) for token in drawn]
+
+    def _read(self, chunk: Chunk) -> list[int]:
+        """The sequence up to the chunk's end, from the pages."""
         sequence = []
         for position in range(chunk.start + len(chunk.tokens)):
             token = self._pages[chunk.pages[position // self.page_size]][position % self.page_size]
             assert token is not None, "never computed"
             sequence.append(token)
-        token = draw(self.options, sampler, sequence)
-        if sampler.sampling.logprobs is None:
-            return Sampled(chunk.request_id, token)
-        top = [((token + rank) % self.vocab_size, math.log(0.5 / 2**rank)) for rank in range(sampler.sampling.logprobs)]
-        return Sampled(chunk.request_id, token, math.log(0.5), top)
+        return sequence
+
+    def _report(self, request_id: int, token: int) -> Sampled:
+        """A drawn token, with invented log-probabilities where they were asked for."""
+        count = self.samplers[request_id].sampling.logprobs
+        if count is None:
+            return Sampled(request_id, token)
+        top = [((token + rank) % self.vocab_size, math.log(0.5 / 2**rank)) for rank in range(count)]
+        return Sampled(request_id, token, math.log(0.5), top)
 
 
 def load(load: Load, progress: Callable[[int, int], None]) -> tuple[FakeRunner, Loaded]:

@@ -53,6 +53,7 @@ BEHAVIOUR = {
     "other": _options(reply=tokens("Another model.")),
     "counting": _options(reply=tokens("one two three four five six seven eight nine ten. ")),
     "slow": _options(reply=tokens("tick tock "), step_s=0.02),
+    "crawling": _options(reply=tokens("at last "), step_s=0.3),
     "mortal": _options(reply=tokens("I live"), dies_on=tokens("#")[0]),
     "heavy": _options(load_fails="does not fit"),
     "crashing": _options(load_fails="crash"),

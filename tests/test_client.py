@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.client import Answer, Event, EventParser, FairleadClient, Text, Unreachable
+from fairlead.client import Answer, Event, EventParser, FairleadClient, Queued, Text, Unreachable
 from fairlead.errors import FairleadError, InvalidRequest, ModelNotFound, QueueFull, RequestNotFound
 from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Removed, Verified
 
@@ -124,6 +124,26 @@ async def test_a_stream_cut_into_single_bytes_is_the_same(server: Scripted, clie
     events = [item async for item in client.infer_stream("Hi")]
     assert events[:2] == [Text("né\u2028 👋"), Text("b")]
     assert isinstance(events[2], Answer)
+
+
+async def test_a_stream_tells_of_waiting(server: Scripted, client: FairleadClient) -> None:
+    waits = (
+        event("queued", {"position": 2, "estimated_wait_ms": None}),
+        event("queued", {"position": 0, "estimated_wait_ms": 9}),
+    )
+    server.says(200, *waits, event("token", {"text": "a"}), event("done", ANSWER))
+    events = [item async for item in client.infer_stream("Hi", user="anna", priority="low")]
+    assert events[:3] == [Queued(2, None), Queued(0, 9), Text("a")]
+    assert server.requests[0][2] == {"prompt": "Hi", "user": "anna", "priority": "low"}
+
+
+async def test_the_queue(server: Scripted, client: FairleadClient) -> None:
+    request = {"id": "r1", "state": "waiting", "position": 1, "estimated_wait_ms": 20.5, "completion_tokens": 0}
+    server.says(200, {"user": "anna", "models": [{"name": "a", "waiting": 1, "requests": [request], "later": 1}]})
+    queue = await client.queue("anna b")
+    assert server.requests[0][0] == "GET /queue?user=anna+b"
+    assert queue.models[0].requests[0].estimated_wait_ms == 20.5
+    assert queue.models[0].pages.total == 0
 
 
 async def test_an_error_within_a_stream_is_raised(server: Scripted, client: FairleadClient) -> None:

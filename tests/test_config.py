@@ -12,6 +12,7 @@ from fairlead.config import (
     HubSource,
     ModelDefaults,
     Settings,
+    UserSettings,
     WheelSource,
     home_folder,
     load_settings,
@@ -119,7 +120,7 @@ def test_another_file_replaces_the_one_in_the_home(tmp_path: Path) -> None:
         ("[server]\nport = 65536\n", r":2: server\.port must be"),
         ("[server]\ndrain_timeout_s = nan\n", r":2: server\.drain_timeout_s must be a number"),
         ("[server]\nallowed_hosts = 'a'\n", r":2: server\.allowed_hosts must be a list of texts"),
-        ("[engine]\nkv_type = 'q8'\n", r":2: engine\.kv_type must be one of f16, f32"),
+        ("[engine]\nkv_type = 'q4'\n", r":2: engine\.kv_type must be one of f16, f32, q8"),
         ("[server\n", r"fairlead\.toml: this is no TOML: .*line 1"),
         ("models = 3\n", r":1: models must be tables"),
         ("[models.a]\nfile = 'a.gguf'\n", r":1: models\.a needs a `file` and at least one of `sources`"),
@@ -159,6 +160,58 @@ def test_a_file_name_with_folders_or_tricks_is_refused(tmp_path: Path, name: obj
     )
     with pytest.raises(ConfigError, match=r":2: models\.a\.file"):
         configured(tmp_path, f"[models.a]\nfile = {written}\nsources = [{{ path = 'x' }}]\n")
+
+
+def test_scheduling_and_users(tmp_path: Path) -> None:
+    settings = configured(
+        tmp_path,
+        """
+        [scheduling]
+        policy = "fcfs"
+        step_budget_ms = 30
+        max_running = 8
+        max_waiting = 100
+        max_waiting_per_user = 10
+        prefix_cache = false
+        share_prefixes = true
+        lookup = false
+
+        [users.anna]
+        weight = 2
+
+        [users."bob of the lab"]
+        max_waiting = 1
+
+        [models."phi-2".defaults]
+        share_prefixes = false
+        """,
+    )
+    assert (settings.policy, settings.step_budget_ms, settings.max_running) == ("fcfs", 30.0, 8)
+    assert (settings.max_waiting, settings.max_waiting_per_user) == (100, 10)
+    assert (settings.prefix_cache, settings.share_prefixes, settings.lookup) == (False, True, False)
+    assert settings.users == {
+        "anna": UserSettings(weight=2.0),
+        "bob of the lab": UserSettings(max_waiting=1),
+    }
+    assert settings.model_defaults["phi-2"].share_prefixes is False
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[users.a]\nweight = 0\n", r":2: users\.a\.weight must be a number from above 0 to 1000"),
+        ("[users.a]\nwait = 1\n", r":2: users\.a\.wait is not a setting; did you mean weight\?"),
+        ("[users]\na = 1\n", r":2: users\.a must be a table"),
+        ("users = 1\n", r":1: users must be tables, each one a \[users\.NAME\]"),
+        ('[users.""]\nweight = 1\n', "is no user's name"),
+        ("[scheduling]\nlookup = 1\n", ":2: scheduling.lookup must be true or false, not 1"),
+        ("[scheduling]\nstep_budget_ms = 0\n", ":2: scheduling.step_budget_ms must be a number from 1"),
+        ('[scheduling]\npolicy = "unfair"\n', ":2: scheduling.policy must be one of fair, fcfs"),
+    ],
+)
+def test_what_is_wrong_with_users_and_scheduling_is_said(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        configured(tmp_path, text)
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fairlead import errors
 from fairlead.api.app import create_app
 from fairlead.cli.main import app
-from fairlead.config import STARTER, ModelDefaults, Settings, load_settings
+from fairlead.config import STARTER, ModelDefaults, Settings, UserSettings, load_settings
 from fairlead.gguf.catalogue import Catalogue
 from fairlead.service.metrics import Metrics
 
@@ -22,14 +22,16 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 EXAMPLE = ROOT / "fairlead.example.toml"
-NO_KEYS = {"home", "models", "model_defaults"}
+NO_KEYS = {"home", "users", "models", "model_defaults"}
 
 
 def test_every_setting_is_told_of() -> None:
     for item in fields(Settings):
         if item.name not in NO_KEYS:
-            assert re.search(rf"`(server|engine|loading)\.{item.name}`", OPERATIONS), item.name
+            assert re.search(rf"`(server|engine|loading|scheduling)\.{item.name}`", OPERATIONS), item.name
             assert re.search(rf"^#? ?{item.name} = ", EXAMPLE.read_text(), re.MULTILINE), item.name
+    for item in fields(UserSettings):
+        assert f"`users.NAME.{item.name}`" in OPERATIONS
     for item in fields(ModelDefaults):
         assert f"`{item.name}`" in OPERATIONS
 
@@ -40,11 +42,13 @@ def test_the_example_holds_the_defaults(tmp_path: Path) -> None:
 
 def test_what_the_example_only_hints_at_works(tmp_path: Path) -> None:
     text = EXAMPLE.read_text()
-    hints = text[text.index("# [models.") :].replace('sha256 = "..."', f'sha256 = "{"0" * 64}"')
+    hints = text[text.index("# [users.") :].replace('sha256 = "..."', f'sha256 = "{"0" * 64}"')
     hinted = "\n".join(line.removeprefix("#").removeprefix(" ") for line in hints.splitlines())
-    hinted = "\n".join(line for line in hinted.splitlines() if not line.startswith("A model of your own"))
+    hinted = "\n".join(line for line in hinted.splitlines() if not line.startswith(("A model", "A built-in")))
     (tmp_path / "fairlead.toml").write_text(hinted)
-    catalogue = Catalogue(load_settings(tmp_path))
+    settings = load_settings(tmp_path)
+    assert settings.users["anna"] == UserSettings(weight=2.0, max_waiting=16)
+    catalogue = Catalogue(settings)
     assert catalogue.find("my-model").defaults.max_tokens == 512
     assert catalogue.find("llama-3.1-8b").defaults.temperature == 0.3
 

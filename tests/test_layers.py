@@ -13,20 +13,29 @@ SOURCE = Path(__file__).parent.parent / "src" / "fairlead"
 ALLOWED = {
     "errors": set[str](),
     "checks": {"errors"},
+    "control_groups": set[str](),
+    "queue": set[str](),
     "gguf": {"errors", "config", "checks"},
     "models": {"errors", "gguf"},
-    "kernels": {"errors", "gguf", "models", "engine.messages", "engine.runner"},
+    "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
     "service": {
-        "errors", "checks", "config", "gguf", "models", "kernels", "storage", "engine.messages", "engine.client",
+        "errors", "checks", "config", "control_groups", "queue", "gguf", "models", "kernels", "storage",
+        "engine.messages", "engine.client",
+    },
+    "bench": {
+        "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
+        "service.capacity",
     },
     "api": {"errors", "checks", "config", "service"},
     "config": {"errors", "checks"},
     "model_info": set[str](),
-    "client": {"errors", "model_info"},
-    "cli": {"errors", "checks", "config", "client", "model_info", "gguf", "kernels", "api"},
-    "tui": {"errors", "client"},
+    "client": {"errors", "model_info", "queue"},
+    "cli": {
+        "errors", "checks", "config", "queue", "client", "model_info", "gguf", "kernels", "bench", "api",
+    },
+    "tui": {"errors", "queue", "client"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 

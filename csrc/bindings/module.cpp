@@ -7,6 +7,7 @@ NB_MODULE(_native, m) {
   m.doc() = "Fairlead's arithmetic. Use it through fairlead.kernels.";
   fairlead::bind_cpu(m);
   fairlead::bind_products(m);
+  fairlead::bind_peaks(m);
   fairlead::bind_plan(m);
   fairlead::bind_sampling(m);
 }

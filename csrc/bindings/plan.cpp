@@ -6,14 +6,12 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <atomic>
-#include <exception>
 #include <span>
 #include <stdexcept>
 #include <string>
 
 #include "bindings.h"
-#include "sampling.h"
+#include "drawing.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -30,7 +28,8 @@ std::vector<float> vector(const Floats& values) { return {values.data(), values.
 KvType kv_type(const std::string& name) {
   if (name == "f16") return KvType::f16;
   if (name == "f32") return KvType::f32;
-  throw std::invalid_argument("a KV cache is of type f16 or f32, not '" + name + "'");
+  if (name == "q8") return KvType::q8;
+  throw std::invalid_argument("a KV cache is of type f16, f32 or q8, not '" + name + "'");
 }
 
 RopeStyle rope_style(const std::string& name) {
@@ -39,62 +38,60 @@ RopeStyle rope_style(const std::string& name) {
   throw std::invalid_argument("rope turns halves or interleaved, not '" + name + "'");
 }
 
-// A plan's buffer as rows without their padding, copied.
-nb::ndarray<nb::numpy, float> rows_of(Plan& plan, BufferId id, size_t rows) {
-  Buffer& buffer = plan.at(id);
-  if (rows * buffer.stride > buffer.data.size()) throw std::invalid_argument("the buffer has fewer rows");
-  const auto width = static_cast<size_t>(buffer.width);
-  auto* copy = new float[rows * width];
+// The first of the rows that a plan holds, without their padding, copied.
+nb::ndarray<nb::numpy, float> rows_of(Plan& plan, RowsId id, size_t count) {
+  Rows& rows = plan.held(id);
+  if (count * rows.stride > rows.data.size()) throw std::invalid_argument("the buffer has fewer rows");
+  const auto width = static_cast<size_t>(rows.width);
+  auto* copy = new float[count * width];
   nb::capsule owner(copy, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-  for (size_t r = 0; r < rows; ++r) std::copy_n(buffer.row(static_cast<int64_t>(r)), width, copy + r * width);
-  return nb::ndarray<nb::numpy, float>(copy, {rows, width}, owner);
+  for (size_t r = 0; r < count; ++r) std::copy_n(rows.row(static_cast<int64_t>(r)), width, copy + r * width);
+  return nb::ndarray<nb::numpy, float>(copy, {count, width}, owner);
 }
 
-// Draws from the first rows of a buffer of logits, one row for each sampler, the rows spread over the threads.
-std::vector<Draw> draw(Plan& plan, BufferId id, const std::vector<Sampler*>& samplers) {
-  Buffer& logits = plan.at(id);
-  if (samplers.size() * logits.stride > logits.data.size()) throw std::invalid_argument("more samplers than rows");
-  std::vector<Draw> draws(samplers.size());
-  std::vector<std::exception_ptr> errors(samplers.size());
-  std::atomic<size_t> next = 0;
-  const nb::gil_scoped_release released;
-  plan.pool().run([&](Worker&) {
-    for (size_t i = next++; i < samplers.size(); i = next++) {
-      try {
-        draws[i] = samplers[i]->draw(logits.row(static_cast<int64_t>(i)), logits.width);
-      } catch (...) {
-        errors[i] = std::current_exception();
-      }
-    }
-  });
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
+// Draws from the first rows of a buffer of logits: for each sampler one row and one more for each of its guesses.
+std::vector<std::vector<Draw>> draw_rows(Plan& plan, RowsId id, const std::vector<Sampler*>& samplers,
+                                         const std::vector<std::vector<int32_t>>& guesses) {
+  Rows& logits = plan.held(id);
+  if (guesses.size() != samplers.size()) throw std::invalid_argument("samplers and guesses differ in number");
+  std::vector<Turn> turns;
+  int64_t row = 0;
+  for (size_t i = 0; i < samplers.size(); ++i) {
+    turns.push_back({samplers[i], logits.row(row), guesses[i]});
+    row += 1 + static_cast<int64_t>(guesses[i].size());
   }
-  return draws;
+  if (static_cast<size_t>(row * logits.stride) > logits.data.size())
+    throw std::invalid_argument("more draws than rows");
+  const nb::gil_scoped_release released;
+  return draw(plan.pool(), turns, logits.width, logits.stride);
 }
 
 void bind_building(nb::class_<Plan>& plan) {
   plan.def("buffer", &Plan::buffer, "width"_a, "selected"_a = false)
-      .def("embed", &Plan::embed, "out"_a, "weight"_a, nb::keep_alive<1, 3>())
+      .def("embedding", &Plan::embedding, "weight"_a, nb::keep_alive<1, 2>())
       .def(
           "rms_norm",
-          [](Plan& self, BufferId out, BufferId x, const Floats& weight, float eps) {
-            self.rms_norm(out, x, vector(weight), eps);
-          },
-          "out"_a, "x"_a, "weight"_a, "eps"_a)
+          [](Plan& self, RowsId x, const Floats& weight, float eps) { return self.rms_norm(x, vector(weight), eps); },
+          "x"_a, "weight"_a, "eps"_a)
       .def(
           "layer_norm",
-          [](Plan& self, BufferId out, BufferId x, const Floats& weight, const Floats& bias, float eps) {
-            self.layer_norm(out, x, vector(weight), vector(bias), eps);
+          [](Plan& self, RowsId x, const Floats& weight, const Floats& bias, float eps) {
+            return self.layer_norm(x, vector(weight), vector(bias), eps);
           },
-          "out"_a, "x"_a, "weight"_a, "bias"_a, "eps"_a)
+          "x"_a, "weight"_a, "bias"_a, "eps"_a)
+      .def("add", &Plan::add, "a"_a, "b"_a)
+      .def("swiglu", &Plan::swiglu, "gate"_a, "up"_a)
+      .def("gelu", &Plan::gelu, "x"_a)
+      .def("select", &Plan::select, "x"_a)
+      .def("rotations", &Plan::rotations, "frequencies"_a)
+      .def("hold", &Plan::hold, "out"_a, "x"_a)
       .def(
           "products",
-          [](Plan& self, BufferId x, const nb::list& products) {
+          [](Plan& self, RowsId x, const nb::list& products) {
             std::vector<Product> group;
             for (nb::handle item : products) {
               const auto [weight, bias, out, accumulate] =
-                  nb::cast<std::tuple<nb::object, nb::object, BufferId, bool>>(item);
+                  nb::cast<std::tuple<nb::object, nb::object, RowsId, bool>>(item);
               group.push_back({nb::cast<const Weight*>(weight),
                                bias.is_none() ? std::vector<float>{} : vector(nb::cast<Floats>(bias)), out,
                                accumulate});
@@ -102,18 +99,13 @@ void bind_building(nb::class_<Plan>& plan) {
             self.products(x, std::move(group));
           },
           "x"_a, "products"_a)
-      .def("rotations", &Plan::rotations, "out"_a, "frequencies"_a)
       .def(
           "attention",
-          [](Plan& self, BufferId out, BufferId q, BufferId k, BufferId v, BufferId rotations, int layer, int heads,
-             float scale, const std::string& rope) {
+          [](Plan& self, RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, int layer, int heads, float scale,
+             const std::string& rope) {
             self.attention(out, q, k, v, rotations, {layer, heads, scale, rope_style(rope)});
           },
-          "out"_a, "q"_a, "k"_a, "v"_a, "rotations"_a, nb::kw_only(), "layer"_a, "heads"_a, "scale"_a, "rope"_a)
-      .def("add", &Plan::add, "out"_a, "a"_a, "b"_a)
-      .def("swiglu", &Plan::swiglu, "out"_a, "gate"_a, "up"_a)
-      .def("gelu", &Plan::gelu, "out"_a, "x"_a)
-      .def("select", &Plan::select, "out"_a, "x"_a);
+          "out"_a, "q"_a, "k"_a, "v"_a, "rotations"_a, nb::kw_only(), "layer"_a, "heads"_a, "scale"_a, "rope"_a);
 }
 
 void bind_running(nb::class_<Plan>& plan) {
@@ -133,7 +125,7 @@ void bind_running(nb::class_<Plan>& plan) {
           },
           nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
       .def("rows", &rows_of, "buffer"_a, "count"_a)
-      .def("draw", &draw, "buffer"_a, "samplers"_a)
+      .def("draw", &draw_rows, "buffer"_a, "samplers"_a, "guesses"_a)
       .def_prop_ro("nbytes", &Plan::bytes);
 }
 
@@ -144,10 +136,12 @@ void bind_plan(nb::module_& m) {
   nb::class_<KvCache>(m, "KvCache")
       .def(
           "__init__",
-          [](KvCache* self, int layers, int heads, int head_dim, int pages, const std::string& type) {
-            new (self) KvCache({layers, heads, head_dim, pages, kv_type(type)});
+          [](KvCache* self, int layers, int heads, int head_dim, int pages, const std::string& type, ThreadPool* pool) {
+            ThreadPool alone(1);
+            const nb::gil_scoped_release released;
+            new (self) KvCache({layers, heads, head_dim, pages, kv_type(type)}, pool != nullptr ? *pool : alone);
           },
-          nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16")
+          nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16", "pool"_a = nb::none())
       .def_prop_ro("page_bytes", &KvCache::page_bytes)
       .def_prop_ro("nbytes", &KvCache::bytes);
   nb::class_<Plan> plan(m, "Plan");

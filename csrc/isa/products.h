@@ -23,6 +23,19 @@ struct Destination {
 // found[rows][stride]
 using WritePanel = void (*)(const float* found, int64_t stride, int rows, const Destination& to);
 
+// The product of one or two panels with many rows, in tiles that `pack_codes` made.
+struct UnpackedTask {
+  int64_t inputs;
+  int rows;
+  const std::byte* packed;
+  float* found;        // [rows][unpacked_panels * 16]
+  std::byte* scratch;  // of Products::unpacked_bytes
+  int panel_count;
+  const std::byte* panels[2];
+  Destination to[2];
+};
+using UnpackedProduct = void (*)(const UnpackedTask& task);
+
 struct Products {
   int tile_rows;  // the most rows that a product takes at once
 
@@ -32,6 +45,11 @@ struct Products {
 
   PanelProduct (*panel_product)(Format format);
   WritePanel write;
+
+  // For quantised weights, which it unpacks for all the rows of a task.
+  UnpackedProduct (*unpacked_product)(Format format);
+  int unpacked_panels;    // that a task has, but for the last
+  size_t unpacked_bytes;  // of a task's scratch
 };
 
 // Rows of a tile register, the most that a block of rows has.
@@ -63,8 +81,10 @@ struct TileProducts {
 
 const Products& products_portable();
 const Products& products_avx2();
+const Products& products_avx_vnni();
 const Products& products_avx512();
 const Products& products_vnni();
 const TileProducts& products_amx();
+const TileProducts& products_amx_emulated();
 
 }  // namespace fairlead

@@ -1,29 +1,35 @@
-// The vectors of AVX-512 that the products are written over, but for the product of codes, which differs between the
+// The vectors of AVX-512 that the products are written over, but for the product of words, which differs between the
 // instruction sets above it. Internal linkage, as products_kernels.h.
 #pragma once
 
 #include <immintrin.h>
 
-#include "isa/products_kernels.h"
+#include "isa/products_unpacked.h"
 
 namespace fairlead {
 namespace {
 
 struct Vectors512 {
   static constexpr int kLanes = 16, kTileRows = 8;
+  using Words = __m512i;
   using Ints = __m512i;
   using Floats = __m512;
 
-  FAIRLEAD_INLINE static __m512i bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
-  FAIRLEAD_INLINE static __m512i low_nibbles(__m512i b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
-  FAIRLEAD_INLINE static __m512i high_nibbles(__m512i b) { return low_nibbles(_mm512_srli_epi16(b, 4)); }
+  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  template <int shift, int bits>
+  FAIRLEAD_INLINE static Words words(Words b) {
+    const __m512i moved = shift == 0 ? b : _mm512_srli_epi16(b, shift);
+    return shift + bits == 16 ? moved : _mm512_and_si512(moved, _mm512_set1_epi16((1 << bits) - 1));
+  }
+  FAIRLEAD_INLINE static Words minus(Words words, int16_t zero) {
+    return _mm512_sub_epi16(words, _mm512_set1_epi16(zero));
+  }
 
   FAIRLEAD_INLINE static Ints zero() { return _mm512_setzero_si512(); }
   template <int shift>
   FAIRLEAD_INLINE static Ints shifted(int32_t value) {
     return _mm512_slli_epi32(_mm512_set1_epi32(value), shift);
   }
-  FAIRLEAD_INLINE static Ints joined(Ints high, Ints low) { return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low); }
   FAIRLEAD_INLINE static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
 
   FAIRLEAD_INLINE static Floats all(float value) { return _mm512_set1_ps(value); }

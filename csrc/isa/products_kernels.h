@@ -1,4 +1,4 @@
-// The products of panels with tiles of rows, written once over the vectors that each instruction set supplies.
+// The products of panels with few rows, written once over the vectors that each instruction set supplies.
 //
 // Included by products_<isa>.cpp alone. All is in an unnamed namespace, and nothing of the standard library is
 // instantiated: the linker must not hand one instruction set's copy of a function to another.
@@ -6,10 +6,10 @@
 // `S` supplies:
 //   kLanes, kTileRows  32-bit lanes of a vector (8 or 16: half or all of a panel), most rows of a tile
 //   Ints, Floats       vectors
-//   Codes<max>         codes of 4 inputs for each lane, made ready for products by ready<max>(); kSigned<max> where
-//                      ready() takes 128 from codes of 8 bits because the instruction set multiplies these signed
-//   Partial, span<max> an accumulator that has room for the products of this many rows of codes
-//   joined(high, low)  256 · high + low, the sums of an activation's two bytes as one
+//   Words, bytes(p)    a row of codes, or the half of it that has kLanes outputs
+//   words<shift, bits> the codes of `bits` bits that begin at bit `shift` of each 16
+//   minus(words, zero) from each word
+//   dot(sum, w, pair)  adds the products of each lane's two words with those of a pair of activations
 #pragma once
 
 #include <cstddef>
@@ -35,12 +35,14 @@ template <int R>
 struct Activations {
   const std::byte* group;
 
-  FAIRLEAD_INLINE int32_t high(int row, int quad) const { return load<int32_t>(group + row * kGroup + quad * 4); }
-  FAIRLEAD_INLINE int32_t low(int row, int quad) const { return load<int32_t>(group + (R + row) * kGroup + quad * 4); }
+  FAIRLEAD_INLINE int32_t pair(int row, int index) const { return load<int32_t>(group + row * 2 * kGroup + index * 4); }
   FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * 2 * kGroup + row * 4); }
-  FAIRLEAD_INLINE int32_t negated_sum(int row) const { return load<int32_t>(group + R * (2 * kGroup + 4) + row * 4); }
-  FAIRLEAD_INLINE int32_t negated_half_sum(int row) const {
-    return load<int32_t>(group + R * (2 * kGroup + 8) + row * 4);
+  // Of the codes in one of `parts` parts, 1 or 2, of the group.
+  FAIRLEAD_INLINE int32_t negated_sum(int row, int parts, int part) const {
+    const int32_t all = load<int32_t>(group + R * (2 * kGroup + 4) + row * 4);
+    if (parts == 1) return all;
+    const int32_t first = load<int32_t>(group + R * (2 * kGroup + 8) + row * 4);
+    return part == 0 ? first : all - first;
   }
   FAIRLEAD_INLINE float scaled_sum(int row) const { return load<float>(group + R * (2 * kGroup + 12) + row * 4); }
 };
@@ -75,89 +77,80 @@ class Scales {
   typename S::Floats scale_, minimum_;
 };
 
-// Products of codes with the two bytes of activations, one sum of each for every row. `low` begins with what the code
-// that means zero takes away.
-template <class S, int R>
-struct ByteSums {
-  typename S::Ints high[R], low[R];
+// The pairs of words in a row of codes. Part p of row r holds pair `pair(r, p)` of a group's inputs, as packed.h lays
+// out codes and activations.
+template <Format F>
+struct Pairs {
+  static constexpr Encoding kE = encoding(F);
+  static constexpr int kRows = code_bytes(kE) / kRowBytes;
+  static constexpr int kBits = kE.nibbles ? 4 : 8;
+  static constexpr int kParts = 16 / kBits;
 
-  FAIRLEAD_INLINE typename S::Floats joined(int row) const { return S::to_floats(S::joined(high[row], low[row])); }
+  static constexpr int pair(int row, int part) {
+    return kE.nibbles ? 2 * (row + part % 2 * (kQuads / 2)) + part / 2 : 2 * row + part;
+  }
 };
 
-// Adds the products of quads [First, First + Count) of a group's inputs.
-template <class S, Format F, int R, int First, int Count>
-FAIRLEAD_INLINE void add_quads(const std::byte* codes, Activations<R> x, ByteSums<S, R>& sums) {
-  constexpr Encoding e = encoding(F);
-  constexpr int kRoom = S::template span<e.max_code>;
-  constexpr int kSpan = kRoom < Count ? kRoom : Count;
-  FAIRLEAD_UNROLL
-  for (int begin = First; begin < First + Count; begin += kSpan) {
-    typename S::Partial high[R], low[R];
+// Adds the products of one part of a row of codes, then of those after it.
+template <class S, Format F, int Part, int R>
+FAIRLEAD_INLINE void add_parts(const typename S::Words& bytes, int code_row, Activations<R> x,
+                               typename S::Ints (&sum)[R]) {
+  if constexpr (Part < Pairs<F>::kParts) {
+    const auto words = S::template words<Part * Pairs<F>::kBits, Pairs<F>::kBits>(bytes);
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      high[row] = S::open(sums.high[row]);
-      low[row] = S::open(sums.low[row]);
+      sum[row] = S::dot(sum[row], words, x.pair(row, Pairs<F>::pair(code_row, Part)));
     }
-    FAIRLEAD_UNROLL
-    for (int step = begin; step < begin + kSpan; ++step) {
-      // Both nibbles of a row of codes in turn, so that it is loaded once.
-      const int quad = e.nibbles ? step / 2 + step % 2 * (kQuads / 2) : step;
-      auto bytes = S::bytes(codes + (e.nibbles ? step / 2 : step) * kRowBytes);
-      if (e.nibbles) bytes = step % 2 == 0 ? S::low_nibbles(bytes) : S::high_nibbles(bytes);
-      const auto weights = S::template ready<e.max_code>(bytes);
-      FAIRLEAD_UNROLL
-      for (int row = 0; row < R; ++row) {
-        high[row] = S::dot(high[row], weights, x.high(row, quad));
-        low[row] = S::dot(low[row], weights, x.low(row, quad));
-      }
-    }
-    FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) {
-      sums.high[row] = S::close(sums.high[row], high[row]);
-      sums.low[row] = S::close(sums.low[row], low[row]);
-    }
+    add_parts<S, F, Part + 1>(bytes, code_row, x, sum);
   }
 }
+
+// Adds the products of `Count` rows of codes.
+template <class S, Format F, int Count, int R>
+FAIRLEAD_INLINE void add_codes(const std::byte* codes, int first, Activations<R> x, typename S::Ints (&sum)[R]) {
+  FAIRLEAD_UNROLL
+  for (int row = first; row < first + Count; ++row) add_parts<S, F, 0>(S::bytes(codes + row * kRowBytes), row, x, sum);
+}
+
+// total += sum of products · scale of the weights · scale of the activations
+template <class S, int R>
+FAIRLEAD_INLINE typename S::Floats add_scaled(typename S::Floats total, typename S::Ints sum, typename S::Floats scale,
+                                              Activations<R> x, int row) {
+  return S::fma(S::to_floats(sum), S::mul(scale, S::all(x.scale(row))), total);
+}
+
+template <class S, int R>
+FAIRLEAD_INLINE typename S::Floats take_minimum(typename S::Floats total, typename S::Floats minimum, Activations<R> x,
+                                                int row) {
+  return S::fnma(minimum, S::all(x.scaled_sum(row)), total);
+}
+
+// Parts of a group that have scales of their own.
+static constexpr int scaled_parts(Records records) { return records == Records::k16 ? 2 : 1; }
 
 template <class S, Format F, int R>
 FAIRLEAD_INLINE void add_group(const Scales<S, F>& scales, int group, const std::byte* codes, Activations<R> x,
                                typename S::Floats (&total)[R]) {
   constexpr Encoding e = encoding(F);
-  constexpr int kShift = S::template kSigned<e.max_code> ? 0 : e.zero_shift;
-  ByteSums<S, R> sums;
-  if constexpr (e.records == Records::k16) {
-    ByteSums<S, R> second;
+  constexpr int kParts = scaled_parts(e.records);
+  constexpr int kRows = Pairs<F>::kRows / kParts;
+  FAIRLEAD_UNROLL
+  for (int part = 0; part < kParts; ++part) {
+    typename S::Ints sum[R];
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      sums.high[row] = second.high[row] = S::zero();
-      sums.low[row] = S::template shifted<kShift>(x.negated_half_sum(row));
-      second.low[row] = S::template shifted<kShift>(x.negated_sum(row) - x.negated_half_sum(row));
+      // What the code that means zero takes away.
+      sum[row] = e.zero_shift == 0 ? S::zero() : S::template shifted<e.zero_shift>(x.negated_sum(row, kParts, part));
     }
-    add_quads<S, F, R, 0, kQuads / 2>(codes, x, sums);
-    add_quads<S, F, R, kQuads / 2, kQuads / 2>(codes, x, second);
-    const auto first_scale = scales.scale(group, 0), second_scale = scales.scale(group, 1);
+    add_codes<S, F, kRows>(codes, part * kRows, x, sum);
+    const auto scale = scales.scale(group, part);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) {
-      const auto both = S::fma(second.joined(row), second_scale, S::mul(sums.joined(row), first_scale));
-      total[row] = S::fma(both, S::all(x.scale(row)), total[row]);
-    }
-  } else {
+    for (int row = 0; row < R; ++row) total[row] = add_scaled<S>(total[row], sum[row], scale, x, row);
+  }
+  if constexpr (e.has_minimum()) {
+    const auto minimum = scales.minimum(group);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) {
-      sums.high[row] = S::zero();
-      sums.low[row] = kShift == 0 ? S::zero() : S::template shifted<kShift>(x.negated_sum(row));
-    }
-    add_quads<S, F, R, 0, kQuads>(codes, x, sums);
-    const auto scale = scales.scale(group);
-    FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) {
-      total[row] = S::fma(sums.joined(row), S::mul(scale, S::all(x.scale(row))), total[row]);
-    }
-    if constexpr (e.has_minimum()) {
-      const auto minimum = scales.minimum(group);
-      FAIRLEAD_UNROLL
-      for (int row = 0; row < R; ++row) total[row] = S::fnma(minimum, S::all(x.scaled_sum(row)), total[row]);
-    }
+    for (int row = 0; row < R; ++row) total[row] = take_minimum<S>(total[row], minimum, x, row);
   }
 }
 
@@ -264,33 +257,13 @@ void rows_product(const std::byte* panel, int64_t inputs, const std::byte* tile,
   }
 }
 
-template <class S, Format F>
+// The same for any number of rows up to kTileRows.
+template <class S, Format F, int R = S::kTileRows>
 void panel_product(const std::byte* panel, int64_t inputs, const std::byte* tile, int rows, float* out) {
-  static_assert(S::kTileRows == 4 || S::kTileRows == 8);
-  switch (rows) {
-    case 1:
-      return rows_product<S, F, 1>(panel, inputs, tile, out);
-    case 2:
-      return rows_product<S, F, 2>(panel, inputs, tile, out);
-    case 3:
-      return rows_product<S, F, 3>(panel, inputs, tile, out);
-    case 4:
-      return rows_product<S, F, 4>(panel, inputs, tile, out);
-    default:
-      break;
+  if constexpr (R > 1) {
+    if (rows < R) return panel_product<S, F, R - 1>(panel, inputs, tile, rows, out);
   }
-  if constexpr (S::kTileRows == 8) {
-    switch (rows) {
-      case 5:
-        return rows_product<S, F, 5>(panel, inputs, tile, out);
-      case 6:
-        return rows_product<S, F, 6>(panel, inputs, tile, out);
-      case 7:
-        return rows_product<S, F, 7>(panel, inputs, tile, out);
-      default:
-        return rows_product<S, F, 8>(panel, inputs, tile, out);
-    }
-  }
+  rows_product<S, F, R>(panel, inputs, tile, out);
 }
 
 template <class S>
@@ -321,9 +294,6 @@ PanelProduct product_for(Format format) {
   }
   return nullptr;
 }
-
-template <class S>
-constexpr Products kProductsOf = {S::kTileRows, pack_code_row, pack_float_row, product_for<S>, write_panel};
 
 }  // namespace
 }  // namespace fairlead

@@ -1,7 +1,7 @@
 // Products in plain C++: for processors that no other file knows, and to check the others against.
 #define FAIRLEAD_UNROLL  // its vectors are loops already: unrolled as well, they take the compiler minutes
 #include "half.h"
-#include "isa/products_kernels.h"
+#include "isa/products_unpacked.h"
 
 namespace fairlead {
 namespace {
@@ -14,14 +14,9 @@ struct Portable {
   struct Floats {
     float v[kLanes];
   };
-  struct Bytes {
-    uint8_t v[4 * kLanes];
+  struct Words {
+    uint16_t v[2 * kLanes];
   };
-  using Partial = Ints;
-  template <int max_code>
-  static constexpr int span = kQuads;
-  template <int max_code>
-  static constexpr bool kSigned = false;
 
   template <class Result, class Lane>
   FAIRLEAD_INLINE static Result each(Lane lane) {
@@ -30,37 +25,29 @@ struct Portable {
     return result;
   }
 
-  FAIRLEAD_INLINE static Bytes bytes(const std::byte* p) { return load<Bytes>(p); }
-  FAIRLEAD_INLINE static Bytes low_nibbles(Bytes b) {
-    for (uint8_t& byte : b.v) byte &= 15;
-    return b;
+  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return load<Words>(p); }
+  template <int shift, int bits>
+  FAIRLEAD_INLINE static Words words(Words w) {
+    for (uint16_t& word : w.v) word = static_cast<uint16_t>(word >> shift & ((1 << bits) - 1));
+    return w;
   }
-  FAIRLEAD_INLINE static Bytes high_nibbles(Bytes b) {
-    for (uint8_t& byte : b.v) byte >>= 4;
-    return b;
+  FAIRLEAD_INLINE static Words minus(Words w, int16_t zero) {
+    for (uint16_t& word : w.v) word = static_cast<uint16_t>(word - zero);
+    return w;
   }
-  template <int max_code>
-  FAIRLEAD_INLINE static Bytes ready(Bytes b) {
-    return b;
-  }
-  FAIRLEAD_INLINE static Partial open(Ints sum) { return sum; }
-  FAIRLEAD_INLINE static Partial dot(Partial sum, const Bytes& w, int32_t quad) {
-    int8_t x[4];
-    store(x, quad);
+  FAIRLEAD_INLINE static Ints dot(const Ints& sum, const Words& words, int32_t pair) {
+    int16_t x[2];
+    store(x, pair);
     return each<Ints>([&](int i) {
-      const uint8_t* of_lane = w.v + 4 * i;
-      return sum.v[i] + of_lane[0] * x[0] + of_lane[1] * x[1] + of_lane[2] * x[2] + of_lane[3] * x[3];
+      const int16_t first = static_cast<int16_t>(words.v[2 * i]), second = static_cast<int16_t>(words.v[2 * i + 1]);
+      return sum.v[i] + first * x[0] + second * x[1];
     });
   }
-  FAIRLEAD_INLINE static Ints close(Ints, Partial sum) { return sum; }
 
   FAIRLEAD_INLINE static Ints zero() { return Ints{}; }
   template <int shift>
   FAIRLEAD_INLINE static Ints shifted(int32_t value) {
     return each<Ints>([=](int) { return value * (1 << shift); });
-  }
-  FAIRLEAD_INLINE static Ints joined(const Ints& high, const Ints& low) {
-    return each<Ints>([&](int i) { return high.v[i] * 256 + low.v[i]; });
   }
   FAIRLEAD_INLINE static Floats to_floats(const Ints& a) {
     return each<Floats>([&](int i) { return static_cast<float>(a.v[i]); });

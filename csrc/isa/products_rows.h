@@ -16,6 +16,14 @@ namespace {
 #define FAIRLEAD_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// The same value, of which the compiler does not know where it comes from. gcc 12 would regroup long sums of integers:
+// all products first, which do not fit into the registers.
+template <typename Vector>
+FAIRLEAD_INLINE Vector in_order(Vector sum) {
+  __asm__("" : "+v"(sum));
+  return sum;
+}
+
 template <typename T>
 FAIRLEAD_INLINE T load(const void* address) {
   T value;
@@ -28,8 +36,8 @@ FAIRLEAD_INLINE void store(void* address, T value) {
   __builtin_memcpy(address, &value, sizeof value);
 }
 
-// The largest code of an activation: its high byte is at most 127, and so is its low byte then.
-constexpr float kMostCode = 127 * 256;
+// The largest code of an activation.
+constexpr float kMostCode = 32767;
 
 // A group whose largest magnitude is below this counts as zero: the inverse of its scale would overflow.
 constexpr float kSmallest = 0x1p-111f;
@@ -58,25 +66,24 @@ inline void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int r
   for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
     const GroupScale s = scale_of_group(x);
     int32_t codes[kGroup];
-    int8_t high[kGroup], low[kGroup];
     for (int i = 0; i < kGroup; ++i) {
       float code = x[i] * s.inverse;
       code = code < kMostCode ? code : kMostCode;  // also where it is not a number
       code = code > -kMostCode ? code : -kMostCode;
       const float rounded = code + kRounder;
-      const int32_t whole = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
-      const int32_t upper = (whole + 128) >> 8;
-      int32_t lower = whole - upper * 256;
-      lower = lower < -127 ? -127 : lower;  // -128 has no negative, which AVX2's product takes
-      codes[i] = upper * 256 + lower;
-      high[i] = static_cast<int8_t>(upper);
-      low[i] = static_cast<int8_t>(lower);
+      codes[i] = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
+    }
+    int16_t words[kGroup];
+    for (int i = 0; i < kGroup; i += 4) {
+      words[i] = static_cast<int16_t>(codes[i]);
+      words[i + 1] = static_cast<int16_t>(codes[i + 2]);
+      words[i + 2] = static_cast<int16_t>(codes[i + 1]);
+      words[i + 3] = static_cast<int16_t>(codes[i + 3]);
     }
     int32_t first = 0, second = 0;
     for (int i = 0; i < kGroup / 2; ++i) first += codes[i];
     for (int i = kGroup / 2; i < kGroup; ++i) second += codes[i];
-    __builtin_memcpy(tile + row * kGroup, high, kGroup);
-    __builtin_memcpy(tile + (rows + row) * kGroup, low, kGroup);
+    __builtin_memcpy(tile + row * sizeof words, words, sizeof words);
     std::byte* of_rows = tile + rows * 2 * kGroup + row * 4;
     store(of_rows, s.scale);
     store(of_rows + rows * 4, -(first + second));
@@ -89,28 +96,35 @@ inline void pack_float_row(const float* x, int64_t inputs, std::byte* tile, int 
   for (int64_t input = 0; input < inputs; ++input) store(tile + (input * rows + row) * 4, x[input]);
 }
 
-// Of a full panel the compiler knows the width, and so takes whole vectors.
-template <int Outputs>
-FAIRLEAD_INLINE void write_rows(const float* found, int64_t stride, int rows, const Destination& to) {
-  const int outputs = Outputs > 0 ? Outputs : to.outputs;
-  float bias[kPanel] = {};
-  for (int i = 0; i < outputs && to.bias != nullptr; ++i) bias[i] = to.bias[i];
+template <class S, bool Accumulate>
+FAIRLEAD_INLINE void write_full_panel(const float* found, int64_t stride, int rows, const Destination& to) {
+  constexpr int kVectors = kPanel / S::kLanes;
+  const auto floats = [](const float* p) { return S::floats(reinterpret_cast<const std::byte*>(p)); };
+  typename S::Floats bias[kVectors];
+  FAIRLEAD_UNROLL
+  for (int i = 0; i < kVectors; ++i) bias[i] = to.bias == nullptr ? S::all(0.0f) : floats(to.bias + i * S::kLanes);
   for (int row = 0; row < rows; ++row) {
-    const float* __restrict from = found + row * stride;
-    float* __restrict y = to.y + row * to.stride;
-    if (to.accumulate) {
-      for (int i = 0; i < outputs; ++i) y[i] += from[i] + bias[i];
-    } else {
-      for (int i = 0; i < outputs; ++i) y[i] = from[i] + bias[i];
+    FAIRLEAD_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      float* y = to.y + row * to.stride + i * S::kLanes;
+      const auto sum = S::add(floats(found + row * stride + i * S::kLanes), bias[i]);
+      S::put(y, Accumulate ? S::add(floats(y), sum) : sum);
     }
   }
 }
 
-inline void write_panel(const float* found, int64_t stride, int rows, const Destination& to) {
+template <class S>
+void write_panel(const float* found, int64_t stride, int rows, const Destination& to) {
   if (to.outputs == kPanel) {
-    write_rows<kPanel>(found, stride, rows, to);
-  } else {
-    write_rows<0>(found, stride, rows, to);
+    if (to.accumulate) return write_full_panel<S, true>(found, stride, rows, to);
+    return write_full_panel<S, false>(found, stride, rows, to);
+  }
+  for (int row = 0; row < rows; ++row) {
+    for (int i = 0; i < to.outputs; ++i) {
+      const float sum = found[row * stride + i] + (to.bias == nullptr ? 0.0f : to.bias[i]);
+      float& y = to.y[row * to.stride + i];
+      y = to.accumulate ? y + sum : sum;
+    }
   }
 }
 

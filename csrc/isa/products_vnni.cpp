@@ -1,4 +1,4 @@
-// Products with AVX-512 VNNI: four 8-bit products added to 32 bits (vpdpbusd).
+// Products with AVX-512 VNNI: two 16-bit products and a sum in one instruction (vpdpwssd).
 #if defined(__AVX512VNNI__)
 #include "isa/products_512.h"
 
@@ -6,21 +6,9 @@ namespace fairlead {
 namespace {
 
 struct Vnni : Vectors512 {
-  using Partial = Ints;
-  template <int max_code>
-  static constexpr bool kSigned = false;
-  template <int max_code>
-  static constexpr int span = kQuads;
-
-  template <int max_code>
-  FAIRLEAD_INLINE static __m512i ready(__m512i b) {
-    return b;
+  FAIRLEAD_INLINE static Ints dot(Ints sum, Words words, int32_t pair) {
+    return _mm512_dpwssd_epi32(sum, words, _mm512_set1_epi32(pair));
   }
-  FAIRLEAD_INLINE static Partial open(Ints sum) { return sum; }
-  FAIRLEAD_INLINE static Partial dot(Partial sum, __m512i w, int32_t quad) {
-    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(quad));
-  }
-  FAIRLEAD_INLINE static Ints close(Ints, Partial sum) { return sum; }
 };
 
 }  // namespace

@@ -16,6 +16,11 @@
 namespace fairlead {
 namespace {
 
+// Stored as halves, larger magnitudes become this one, so that a cache never holds infinities.
+constexpr float kMostHalf = 65504.0f;
+
+// Loads and stores are of floats, of IEEE halves, and of codes: whole numbers from -127 to 127.
+
 #if defined(__AVX512F__)
 
 struct Floats {
@@ -26,8 +31,19 @@ struct Floats {
   static Floats load(const uint16_t* halves) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)))};
   }
+  static Floats load(const int8_t* codes) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes))))};
+  }
   static Floats all(float x) { return {_mm512_set1_ps(x)}; }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store(uint16_t* halves) const {
+    const __m512 bounded = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-kMostHalf)), _mm512_set1_ps(kMostHalf));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(halves),
+                        _mm512_cvtps_ph(bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  void store(int8_t* codes) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
+  }
 
   friend Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
   friend Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -39,6 +55,10 @@ inline Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b
 inline Floats max(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Floats min(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Floats round(Floats a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+// `value` where a is at least `least`, else 0; of the other sets likewise.
+inline Floats where_at_least(Floats a, Floats least, Floats value) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, least.v, _CMP_GE_OQ), value.v)};
+}
 inline float sum(Floats a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
 
@@ -58,8 +78,21 @@ struct Floats {
   static Floats load(const uint16_t* halves) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)))};
   }
+  static Floats load(const int8_t* codes) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes))))};
+  }
   static Floats all(float x) { return {_mm256_set1_ps(x)}; }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store(uint16_t* halves) const {
+    const __m256 bounded = _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-kMostHalf)), _mm256_set1_ps(kMostHalf));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(halves),
+                     _mm256_cvtps_ph(bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  void store(int8_t* codes) const {
+    const __m256i whole = _mm256_cvtps_epi32(v);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(codes), _mm_packs_epi16(words, words));
+  }
 
   friend Floats operator+(Floats a, Floats b) { return {_mm256_add_ps(a.v, b.v)}; }
   friend Floats operator-(Floats a, Floats b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -71,6 +104,9 @@ inline Floats fma(Floats a, Floats b, Floats c) { return {_mm256_fmadd_ps(a.v, b
 inline Floats max(Floats a, Floats b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Floats min(Floats a, Floats b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline Floats round(Floats a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Floats where_at_least(Floats a, Floats least, Floats value) {
+  return {_mm256_and_ps(_mm256_cmp_ps(a.v, least.v, _CMP_GE_OQ), value.v)};
+}
 inline float sum(Floats a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -101,8 +137,18 @@ struct Floats {
   static Floats load(const uint16_t* h) {
     return {Vector{float_from_half(h[0]), float_from_half(h[1]), float_from_half(h[2]), float_from_half(h[3])}};
   }
+  static Floats load(const int8_t* c) {
+    return {
+        Vector{static_cast<float>(c[0]), static_cast<float>(c[1]), static_cast<float>(c[2]), static_cast<float>(c[3])}};
+  }
   static Floats all(float x) { return {Vector{x, x, x, x}}; }
   void store(float* p) const { std::memcpy(p, &v, sizeof v); }
+  void store(uint16_t* halves) const {
+    for (int i = 0; i < kLanes; ++i) halves[i] = half_from_float(v[i]);
+  }
+  void store(int8_t* codes) const {
+    for (int i = 0; i < kLanes; ++i) codes[i] = static_cast<int8_t>(__builtin_rintf(v[i]));
+  }
 
   friend Floats operator+(Floats a, Floats b) { return {a.v + b.v}; }
   friend Floats operator-(Floats a, Floats b) { return {a.v - b.v}; }
@@ -117,6 +163,9 @@ inline Floats round(Floats a) {
   // Adding 1.5·2²³ leaves no bits behind the point; right for magnitudes below 2²².
   const Floats shift = Floats::all(0x1.8p23f);
   return (a + shift) - shift;
+}
+inline Floats where_at_least(Floats a, Floats least, Floats value) {
+  return {a.v >= least.v ? value.v : Floats::all(0).v};
 }
 inline float sum(Floats a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 inline float largest(Floats a) {

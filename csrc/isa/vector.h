@@ -13,19 +13,43 @@ inline constexpr int kRowPad = 16;
 // Tokens in a page of the KV cache.
 inline constexpr int kPageTokens = 32;
 
-// Queries of one sequence against the keys and values of one head.
-// Keys lie as [head_dim][kPageTokens] in a page, values as [kPageTokens][value_stride].
+// Logits that are surveyed together.
+inline constexpr int kSurveyBlock = 128;
+
+// How a page of one head holds its keys, [head_dim][kPageTokens], and its values, [kPageTokens][value_stride].
+// In 8 bits, a key or value of a token is int8 codes times a scale, and each half is followed by its tokens' scales,
+// float[kPageTokens].
+
+// One token's key and value of one head, and its place.
+struct KvSlot {
+  const float* key;    // [head_dim]
+  const float* value;  // [head_dim]
+  int head_dim;
+  int value_stride;  // head_dim padded to kRowPad
+  std::byte* keys;   // of the page
+  std::byte* values;
+  int token;  // in the page
+};
+
+// Queries of one sequence against some of the keys and values of one head.
 struct QueryBlock {
   const float* queries;  // [count][head_dim], scaled already
   int count;
-  const int32_t* visible;  // [count] tokens that each query sees, at least 1
+  const int32_t* visible;  // [count] tokens that each query sees
+  int begin, end;          // the tokens attended to; `begin` opens a page
   int head_dim;
-  int value_stride;  // head_dim padded to kRowPad
+  int value_stride;
   const int32_t* pages;
   const std::byte* keys;    // this head's keys in page 0
   const std::byte* values;  // this head's values in page 0
   size_t page_bytes;        // from one page to the next
-  float* out;               // [count][value_stride]
+};
+
+// A softmax on its way: what attending to some tokens gives, to be merged with what others give and then divided.
+struct Attended {
+  float* sums;     // [count][value_stride] Σ exp(score - maximum) · value
+  float* maximum;  // [count] of the scores
+  float* total;    // [count] Σ exp(score - maximum)
 };
 
 struct VectorKernels {
@@ -38,11 +62,18 @@ struct VectorKernels {
   void (*swiglu)(float* out, const float* gate, const float* up, int width);
   // The tanh form of GELU.                                     (Hendrycks and Gimpel, 2016)
   void (*gelu)(float* out, const float* x, int width);
-  // softmax(q Kᵀ) V, one page at a time with a running maximum (Milakov and Gimelshein, 2018).
-  void (*attend_half)(const QueryBlock& block);
-  void (*attend_float)(const QueryBlock& block);
-  // Σ exp(scale · (x - top)) over `count` floats, any count.
-  double (*exp_sum)(const float* x, int64_t count, float top, float scale);
+  // Attention, one page at a time with a running maximum (Milakov and Gimelshein, 2018); for each type of cache.
+  void (*attend_half)(const QueryBlock& block, const Attended& found);
+  void (*attend_float)(const QueryBlock& block, const Attended& found);
+  void (*attend_codes)(const QueryBlock& block, const Attended& found);
+  void (*store_half)(const KvSlot& slot);
+  void (*store_float)(const KvSlot& slot);
+  void (*store_codes)(const KvSlot& slot);
+  // Of each kSurveyBlock of `count` floats, the last block perhaps shorter: the largest, and Σ exp(scale · (x -
+  // largest)) where `sums` is not null. What is not a number counts for nothing.
+  void (*survey)(const float* x, int64_t count, float scale, float* largest, float* sums);
+  // Σ exp(scale · (x - top)) over those of `count` floats, any count, that are at least `least`.
+  float (*exp_sum)(const float* x, int64_t count, float least, float top, float scale);
 };
 
 extern const VectorKernels kVectorPortable;

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "isa/simd.h"
 #include "isa/vector.h"
@@ -12,6 +14,8 @@ namespace {
 
 constexpr int kLanes = Floats::kLanes;
 static_assert(kRowPad % kLanes == 0 && kPageTokens % kLanes == 0);
+
+constexpr float kLowest = -__FLT_MAX__;
 
 int padded(int width) { return (width + kRowPad - 1) / kRowPad * kRowPad; }
 
@@ -70,22 +74,39 @@ void gelu(float* out, const float* x, int width) {
   }
 }
 
-double exp_sum(const float* x, int64_t count, float top, float scale) {
-  const Floats tops = Floats::all(top);
-  const Floats scales = Floats::all(scale);
-  double total = 0;
-  int64_t i = 0;
-  constexpr int64_t kRun = 64 * kLanes;  // short enough that floats lose nothing that matters
-  while (i + kLanes <= count) {
-    Floats part = Floats::all(0);
-    const int64_t end = i + kRun < count ? i + kRun : count;
-    for (; i + kLanes <= end; i += kLanes) part = part + exp((Floats::load(x + i) - tops) * scales);
-    total += sum(part);
+void survey_block(const float* x, float scale, float* top, float* total) {
+  Floats tops = Floats::load(x);
+  for (int i = kLanes; i < kSurveyBlock; i += kLanes) tops = max(Floats::load(x + i), tops);
+  *top = largest(tops);
+  if (!total) return;
+  const Floats from = Floats::all(*top < kLowest ? kLowest : *top), scales = Floats::all(scale);
+  Floats sums = Floats::all(0);
+  for (int i = 0; i < kSurveyBlock; i += kLanes) sums = sums + exp((Floats::load(x + i) - from) * scales);
+  *total = sum(sums);
+}
+
+void survey(const float* x, int64_t count, float scale, float* largest, float* sums) {
+  int64_t block = 0;
+  for (; (block + 1) * kSurveyBlock <= count; ++block) {
+    survey_block(x + block * kSurveyBlock, scale, largest + block, sums ? sums + block : nullptr);
   }
-  float rest[kLanes];
-  int left = 0;
-  for (; i < count; ++i) rest[left++] = (x[i] - top) * scale;
-  for (int j = 0; j < left; ++j) total += __builtin_expf(rest[j]);
+  if (const int64_t left = count - block * kSurveyBlock; left > 0) {
+    float rest[kSurveyBlock];
+    for (int i = 0; i < kSurveyBlock; ++i) rest[i] = i < left ? x[block * kSurveyBlock + i] : -__builtin_inff();
+    survey_block(rest, scale, largest + block, sums ? sums + block : nullptr);
+  }
+}
+
+float exp_sum(const float* x, int64_t count, float least, float top, float scale) {
+  const Floats leasts = Floats::all(least), tops = Floats::all(top), scales = Floats::all(scale);
+  Floats sums = Floats::all(0);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Floats a = Floats::load(x + i);
+    sums = sums + where_at_least(a, leasts, exp((a - tops) * scales));
+  }
+  float total = sum(sums);
+  for (; i < count; ++i) total += x[i] >= least ? __builtin_expf((x[i] - top) * scale) : 0;
   return total;
 }
 
@@ -93,15 +114,20 @@ double exp_sum(const float* x, int64_t count, float top, float scale) {
 
 constexpr float kHidden = -1e30f;  // the score of a token that a query does not see
 
-// Scores of `kQueries` queries against one page: scores[query][token].
+// Scores of `kQueries` queries against one page: scores[query][token]. On the way the keys and values of `next`, which
+// lie one behind the other, are called from memory: pages lie anywhere, which the processor cannot foresee.
 template <int kQueries, typename Element>
-void score_page(const float* queries, int head_dim, const Element* keys, float (*scores)[kPageTokens]) {
+void score_page(const float* queries, int head_dim, const Element* keys, const Element* next,
+                float (*scores)[kPageTokens]) {
+  constexpr int kAhead = 2 * kPageTokens;  // elements that are called for each dimension
   constexpr int kVectors = kPageTokens / kLanes;
   Floats sums[kQueries][kVectors];
   for (auto& row : sums) {
     for (Floats& s : row) s = Floats::all(0);
   }
   for (int d = 0; d < head_dim; ++d) {
+    constexpr int kLine = 64 / sizeof(Element);
+    for (int i = 0; i < kAhead; i += kLine) __builtin_prefetch(next + d * kAhead + i);
     Floats key[kVectors];
     for (int j = 0; j < kVectors; ++j) key[j] = Floats::load(keys + d * kPageTokens + j * kLanes);
     for (int i = 0; i < kQueries; ++i) {
@@ -170,66 +196,131 @@ float soften(float* scores, int seen, float& maximum, float& total) {
   return decay;
 }
 
+// The scales behind the codes of a page's keys or values.
+const float* scales_behind(const int8_t* codes, int count) { return reinterpret_cast<const float*>(codes + count); }
+
+void multiply_page(float* scores, const float* factors) {
+  for (int t = 0; t < kPageTokens; t += kLanes)
+    (Floats::load(scores + t) * Floats::load(factors + t)).store(scores + t);
+}
+
 template <int kQueries, typename Element>
-void attend_some(const QueryBlock& block, int first) {
+void attend_some(const QueryBlock& block, const Attended& found, int first) {
+  constexpr bool kCodes = std::is_same_v<Element, int8_t>;
   const float* queries = block.queries + first * block.head_dim;
-  float* out = block.out + first * block.value_stride;
+  float* sums = found.sums + first * block.value_stride;
   float maximum[kQueries], total[kQueries], decay[kQueries];
-  int longest = 0;
+  int end = block.begin;
   for (int i = 0; i < kQueries; ++i) {
     maximum[i] = kHidden;
     total[i] = 0;
-    if (block.visible[first + i] > longest) longest = block.visible[first + i];
+    if (block.visible[first + i] > end) end = block.visible[first + i];
   }
-  for (int i = 0; i < kQueries * block.value_stride; ++i) out[i] = 0;
+  if (end > block.end) end = block.end;
+  for (int i = 0; i < kQueries * block.value_stride; ++i) sums[i] = 0;
 
-  for (int start = 0; start < longest; start += kPageTokens) {
+  for (int start = block.begin; start < end; start += kPageTokens) {
     const size_t page = block.page_bytes * static_cast<size_t>(block.pages[start / kPageTokens]);
     const auto* keys = reinterpret_cast<const Element*>(block.keys + page);
     const auto* values = reinterpret_cast<const Element*>(block.values + page);
+    const int following = start + kPageTokens < end ? start + kPageTokens : start;
+    const size_t next = block.page_bytes * static_cast<size_t>(block.pages[following / kPageTokens]);
     alignas(64) float scores[kQueries][kPageTokens];
-    score_page<kQueries>(queries, block.head_dim, keys, scores);
+    score_page<kQueries>(queries, block.head_dim, keys, reinterpret_cast<const Element*>(block.keys + next), scores);
+    const int tokens = end - start < kPageTokens ? end - start : kPageTokens;
     for (int i = 0; i < kQueries; ++i) {
-      int seen = block.visible[first + i] - start;
-      seen = seen < 0 ? 0 : seen > kPageTokens ? kPageTokens : seen;
-      if (seen == 0) {  // an earlier query of the block, done with its context
+      if constexpr (kCodes) multiply_page(scores[i], scales_behind(keys, block.head_dim * kPageTokens));
+      const int visible = block.visible[first + i] - start;
+      const int seen = visible < tokens ? visible : tokens;
+      if (seen <= 0) {  // an earlier query of the block, done with its context
         for (float& s : scores[i]) s = 0;
         decay[i] = 1;
         continue;
       }
       decay[i] = soften(scores[i], seen, maximum[i], total[i]);
+      if constexpr (kCodes) multiply_page(scores[i], scales_behind(values, block.value_stride * kPageTokens));
     }
-    const int tokens = longest - start < kPageTokens ? longest - start : kPageTokens;
-    add_page<kQueries>(out, block.value_stride, decay, scores, values, tokens);
+    add_page<kQueries>(sums, block.value_stride, decay, scores, values, tokens);
   }
   for (int i = 0; i < kQueries; ++i) {
-    const Floats share = Floats::all(1.0f / total[i]);
-    for (int d = 0; d < block.value_stride; d += kLanes) {
-      (Floats::load(out + i * block.value_stride + d) * share).store(out + i * block.value_stride + d);
-    }
+    found.maximum[first + i] = maximum[i];
+    found.total[first + i] = total[i];
   }
 }
 
 // As many queries at once as the registers hold sums for: 2 vectors of 16 lanes, 4 of 8 or 8 of 4 for each.
 template <typename Element>
-void attend(const QueryBlock& block) {
+void attend(const QueryBlock& block, const Attended& found) {
   int first = 0;
   if constexpr (kLanes == 16) {
-    for (; block.count - first >= 8; first += 8) attend_some<8, Element>(block, first);
+    for (; block.count - first >= 8; first += 8) attend_some<8, Element>(block, found, first);
     if (block.count - first >= 4) {
-      attend_some<4, Element>(block, first);
+      attend_some<4, Element>(block, found, first);
       first += 4;
     }
-    if (block.count - first == 3) return attend_some<3, Element>(block, first);
+    if (block.count - first == 3) return attend_some<3, Element>(block, found, first);
   }
   if constexpr (kLanes >= 8) {
-    for (; block.count - first >= 2; first += 2) attend_some<2, Element>(block, first);
+    for (; block.count - first >= 2; first += 2) attend_some<2, Element>(block, found, first);
   }
-  for (; first < block.count; ++first) attend_some<1, Element>(block, first);
+  for (; first < block.count; ++first) attend_some<1, Element>(block, found, first);
+}
+
+// ---- the cache ------------------------------------------------------------------------------------------------------
+
+constexpr int kStrip = 64;  // floats of a key or value that are converted before they are put in their places
+
+// Converts x[count], `kStrip` at a time, and calls put(i, converted value of x[i]).
+template <typename Element, typename Put>
+void convert(const float* x, int count, float factor, const Put& put) {
+  alignas(64) float padded[kStrip] = {};
+  alignas(64) Element converted[kStrip];
+  for (int at = 0; at < count; at += kStrip) {
+    const int length = count - at < kStrip ? count - at : kStrip;
+    std::memcpy(padded, x + at, sizeof(float) * static_cast<size_t>(length));
+    for (int i = 0; i < kStrip; i += kLanes) (Floats::load(padded + i) * Floats::all(factor)).store(converted + i);
+    for (int i = 0; i < length; ++i) put(at + i, converted[i]);
+  }
+}
+
+template <typename Element>
+void store(const KvSlot& slot) {
+  auto* keys = reinterpret_cast<Element*>(slot.keys);
+  auto* values = reinterpret_cast<Element*>(slot.values) + slot.token * slot.value_stride;
+  float key_factor = 1, value_factor = 1;
+  if constexpr (std::is_same_v<Element, int8_t>) {
+    // The scale makes the largest magnitude 127; what is all zeros, or next to it, is stored as zeros.
+    const auto factor = [&](const float* x, int8_t* codes, int count) {
+      constexpr float kSmallest = 0x1p-120f, kLargest = 0x1p120f;
+      float largest = 0;
+      for (int d = 0; d < slot.head_dim; ++d) largest = __builtin_fmaxf(largest, __builtin_fabsf(x[d]));
+      largest = __builtin_fminf(largest, kLargest);
+      const float scale = largest < kSmallest ? 0 : largest / 127;
+      reinterpret_cast<float*>(codes + count)[slot.token] = scale;
+      return scale == 0 ? 0 : 1 / scale;
+    };
+    key_factor = factor(slot.key, keys, slot.head_dim * kPageTokens);
+    value_factor = factor(slot.value, reinterpret_cast<int8_t*>(slot.values), slot.value_stride * kPageTokens);
+  }
+  convert<Element>(slot.key, slot.head_dim, key_factor,
+                   [&](int d, Element code) { keys[d * kPageTokens + slot.token] = code; });
+  convert<Element>(slot.value, slot.head_dim, value_factor, [&](int d, Element code) { values[d] = code; });
 }
 
 constexpr VectorKernels kKernels = {
-    rms_norm, layer_norm, add, swiglu, gelu, attend<uint16_t>, attend<float>, exp_sum,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .add = add,
+    .swiglu = swiglu,
+    .gelu = gelu,
+    .attend_half = attend<uint16_t>,
+    .attend_float = attend<float>,
+    .attend_codes = attend<int8_t>,
+    .store_half = store<uint16_t>,
+    .store_float = store<float>,
+    .store_codes = store<int8_t>,
+    .survey = survey,
+    .exp_sum = exp_sum,
 };
 
 }  // namespace

@@ -11,6 +11,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+MOST_NAME_CHARS = 256
+"""Of a user's name."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -114,6 +117,13 @@ def model_name(value: object) -> str:
     """A short name: letters, digits, dot, hyphen and underscore, at most 96 of them."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError("is no model name: use letters, digits, '.', '-' and '_', at most 96")
+    return value
+
+
+def user_name(value: object) -> str:
+    """What a user is called: any text of 1 to 256 characters on one line."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MOST_NAME_CHARS or _CONTROL.search(value):
+        raise ValueError(f"is no user's name: use 1 to {MOST_NAME_CHARS} characters without control characters")
     return value
 
 

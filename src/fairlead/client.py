@@ -18,6 +18,7 @@ import msgspec
 
 from fairlead.errors import FairleadError, QueueFull
 from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Models, Removed, Verified
+from fairlead.queue import Queue
 
 _CONNECT_S = 5.0
 _ANSWER_S = 10.0
@@ -47,6 +48,7 @@ class Options(TypedDict, total=False):
     frequency_penalty: float
     logprobs: int
     user: str
+    priority: str
     timeout_s: float
     raw: bool
     on_overflow: str
@@ -104,6 +106,14 @@ class Text(msgspec.Struct, frozen=True):
     """The next piece of an answer."""
 
     text: str
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """An answer's place, told each second while it waits for its turn."""
+
+    position: int
+    """How many are expected to begin before it."""
+    estimated_wait_ms: float | None = None
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
@@ -193,6 +203,13 @@ class FairleadClient:
         async for step in self._progress("/models/verify", {"name": name, "stream": True}, Verified):
             yield step
 
+    async def queue(self, user: str | None = None) -> Queue:
+        """What each loaded model does and for whom; `user`'s own requests one by one."""
+        with _reached(self._http):
+            response = await self._http.get("/queue", params={"user": user} if user else {}, timeout=_ANSWER_S)
+        _raise_for(response)
+        return _decode(response.content, Queue)
+
     async def load_model(
         self,
         name: str,
@@ -219,14 +236,16 @@ class FairleadClient:
         """The whole answer to one prompt."""
         return await self._post("/infer", {"prompt": prompt, **options}, Answer)
 
-    async def infer_stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Text | Answer]:
-        """The answer as it is generated: pieces of text, and last of all its end.
+    async def infer_stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Queued | Text | Answer]:
+        """The answer as it is generated: its place while it waits, pieces of text, and last of all its end.
 
         Closing the iterator stops the generation.
         """
         async with self._events("/infer_stream", {"prompt": prompt, **options}) as events:
             async for event in events:
-                if event.name == "token":
+                if event.name == "queued":
+                    yield _decode(event.data, Queued)
+                elif event.name == "token":
                     yield _decode(event.data, Text)
                 elif event.name == "done":
                     yield _decode(event.data, Answer)

@@ -11,14 +11,15 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Never
+from typing import Literal
 
 from fairlead import checks
 from fairlead.errors import ConfigError
 
-KVType = Literal["f16", "f32"]
+KVType = Literal["f16", "f32", "q8"]
+Policy = Literal["fair", "fcfs"]
 
 CONFIG_FILE = "fairlead.toml"
 STARTER = "smollm2-135m"
@@ -64,15 +65,16 @@ Source = HubSource | WheelSource | FileSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDefaults:
-    """What a request to this model uses for a field that it does not give; None leaves the server's own."""
+    """What a request to this model uses for what it does not say itself; None leaves the server's own."""
 
     context_length: int | None = None
     parallel: int | None = None
-    """Requests that the KV cache has room for at their longest; None leaves its size to the server."""
+    """Requests that run at once, each with room in the KV cache at its longest; None leaves both to the server."""
     keep_alive: float | None = None
     """Seconds without a request after which it is unloaded; infinite for never."""
     pin: bool | None = None
     """Whether it is never unloaded to make room."""
+    share_prefixes: bool | None = None
     system: str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -101,6 +103,16 @@ class ModelEntry:
     quantization: str | None = None
     size_bytes: int | None = None
     defaults: ModelDefaults = ModelDefaults()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSettings:
+    """What is set for one user."""
+
+    weight: float = 1.0
+    """The user's share of a model's time, relative to others'."""
+    max_waiting: int | None = None
+    """Most of the user's requests that may wait at once; None is `Settings.max_waiting_per_user`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,24 @@ class Settings:
     """Requests that wait for so long have models that stand in their way finish what runs and leave."""
     shortest_stay_s: float = 2.0
     """A model that was loaded stays for so long before another may take its memory."""
+    policy: Policy = "fair"
+    """How a model's time is shared out: fairly between users, or first come, first served."""
+    step_budget_ms: float | None = None
+    """The gap that a running answer may feel while prompts are read; None follows its usual gap."""
+    max_running: int = 64
+    """Most requests that run on a model at once."""
+    max_waiting: int = 1024
+    """Most requests that wait for their first token at once; one more is refused."""
+    max_waiting_per_user: int = 64
+    """Most of them that are one user's."""
+    prefix_cache: bool = True
+    """Whether what prompts have in common is computed once."""
+    share_prefixes: bool = False
+    """Whether users share the cached beginnings of their prompts, and not only those that the configuration wrote."""
+    lookup: bool = True
+    """Whether answers that quote their prompt are guessed ahead and verified."""
+    users: Mapping[str, UserSettings] = field(default_factory=dict)
+    """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
     """The models of `fairlead.toml`; the built-in ones are the catalogue's."""
     model_defaults: Mapping[str, ModelDefaults] = field(default_factory=dict)
@@ -163,7 +193,7 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "engine": {
         "threads": checks.integer(0, 1024),
-        "kv_type": checks.one_of("f16", "f32"),
+        "kv_type": checks.one_of("f16", "f32", "q8"),
         "kv_tokens": checks.integer(1, 2**40),
         "context_length": checks.integer(1, 2**31),
         "max_batch_tokens": checks.integer(1, 65_536),
@@ -175,6 +205,24 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "longest_wait_s": checks.number(0, 86_400),
         "shortest_stay_s": checks.number(0, 86_400),
     },
+    "scheduling": {
+        "policy": checks.one_of("fair", "fcfs"),
+        "step_budget_ms": checks.number(1, 60_000),
+        "max_running": checks.integer(1, 4096),
+        "max_waiting": checks.integer(1, 65_536),
+        "max_waiting_per_user": checks.integer(1, 65_536),
+        "prefix_cache": checks.boolean,
+        "share_prefixes": checks.boolean,
+        "lookup": checks.boolean,
+    },
+}
+
+_NAMED = ("users", "models")
+"""Sections of tables with names."""
+
+_USER: Mapping[str, Check] = {
+    "weight": checks.number(0, 1000, above_low=True),
+    "max_waiting": checks.integer(1, 65_536),
 }
 
 _MODEL: Mapping[str, Check] = {
@@ -193,6 +241,7 @@ _DEFAULTS: Mapping[str, Check] = {
     "parallel": checks.integer(1, 4096),
     "keep_alive": checks.duration,
     "pin": checks.boolean,
+    "share_prefixes": checks.boolean,
     "system": checks.text,
     "temperature": checks.number(0, 2),
     "top_p": checks.number(0, 1, above_low=True),
@@ -204,11 +253,7 @@ _DEFAULTS: Mapping[str, Check] = {
     "frequency_penalty": checks.number(-2, 2),
 }
 
-_HUB: Mapping[str, Check] = {
-    "hub": checks.hub_repo,
-    "file": checks.relative_path,
-    "revision": checks.revision,
-}
+_HUB: Mapping[str, Check] = {"hub": checks.hub_repo, "file": checks.relative_path, "revision": checks.revision}
 _WHEEL: Mapping[str, Check] = {"wheel": checks.pinned_requirement, "member": checks.relative_path}
 _FILE: Mapping[str, Check] = {"path": checks.text}
 
@@ -234,6 +279,13 @@ class Document:
         line = checks.line_of(self.text, key)
         place = f"{self.path}:{line}" if line else f"{self.path}"
         return ConfigError(f"{place}: {'.'.join(key)} {problem}", param=".".join(key))
+
+    def named(self, section: str) -> Mapping[str, object]:
+        """The values under `section`, which are to be tables with names; ConfigError where it is no section."""
+        values = self.tables.get(section, {})
+        if not isinstance(values, dict):
+            raise self.wrong((section,), f"must be tables, each one a [{section}.NAME]")
+        return values
 
     def checked(
         self, table: Mapping[str, object], path: tuple[str, ...], known: Mapping[str, Check]
@@ -289,11 +341,8 @@ def load_settings(
 
 def parse_models(document: Document) -> tuple[tuple[ModelEntry, ...], dict[str, ModelDefaults]]:
     """The `[models.NAME]` tables: whole entries, and by name the defaults given without a file."""
-    models = document.tables.get("models", {})
-    if not isinstance(models, dict):
-        raise document.wrong(("models",), "must be tables, one [models.NAME] for each model")
     entries, defaults_only = [], {}
-    for name, table in models.items():
+    for name, table in document.named("models").items():
         path = ("models", name)
         try:
             checks.model_name(name)
@@ -318,16 +367,28 @@ def parse_models(document: Document) -> tuple[tuple[ModelEntry, ...], dict[str, 
 def _settings_of(document: Document) -> dict[str, object]:
     values: dict[str, object] = {}
     for section, table in document.tables.items():
-        if section == "models":
+        if section in _NAMED:
             continue
         if section not in _SETTINGS:
-            known = [*_SETTINGS, "models"]
-            raise document.wrong((section,), f"is not a section{_instead(section, known)}")
+            raise document.wrong((section,), f"is not a section{_instead(section, [*_SETTINGS, *_NAMED])}")
         if not isinstance(table, dict):
             raise document.wrong((section,), f"must be a section: [{section}]")
         values |= document.checked(table, (section,), _SETTINGS[section])
     values["models"], values["model_defaults"] = parse_models(document)
+    values["users"] = _users(document)
     return values
+
+
+def _users(document: Document) -> dict[str, UserSettings]:
+    """The `[users.NAME]` tables."""
+    users = {}
+    for name, table in document.named("users").items():
+        try:
+            given = document.checked(checks.table(table), ("users", name), _USER)
+            users[checks.user_name(name)] = UserSettings(**given)  # type: ignore[arg-type]  # checked
+        except ValueError as error:
+            raise document.wrong(("users", name), str(error)) from None
+    return users
 
 
 def _source(document: Document, path: tuple[str, ...], table: Mapping[str, object]) -> Source:
@@ -352,17 +413,12 @@ def _checked_overrides(overrides: Mapping[str, object]) -> dict[str, object]:
         if value is None:
             continue
         if key not in known:
-            _no_such_override(key)
+            raise TypeError(f"{key} is no field of Settings ({', '.join(known)})")
         try:
             values[key] = known[key](value)
         except ValueError as error:
             raise ConfigError(f"--{key.replace('_', '-')} {error}", param=key) from None
     return values
-
-
-def _no_such_override(key: str) -> Never:
-    names = ", ".join(item.name for item in fields(Settings))
-    raise TypeError(f"{key} is no field of Settings ({names})")
 
 
 def _instead(key: str, known: Mapping[str, object] | list[str]) -> str:

@@ -54,7 +54,9 @@ def test_streamed_equals_whole(server: Server) -> None:
         stream = events(http.post("/infer_stream", json=GREEDY).text)
     assert "".join(data["text"] for name, data in stream if name == "token") == whole["text"]
     assert [name for name, _ in stream if name != "token"] == ["done"]
-    assert stream[-1][1]["usage"] == whole["usage"]
+    usage = stream[-1][1]["usage"]
+    assert usage == {**whole["usage"], "cached_tokens": usage["cached_tokens"]}
+    assert usage["cached_tokens"] == whole["usage"]["prompt_tokens"] // 32 * 32  # whole pages that were computed before
 
 
 def test_many_at_once_get_what_they_get_alone(server: Server) -> None:
@@ -183,3 +185,22 @@ def test_fairlead_run_answers_in_a_pipe(server: Server) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("Gravity is a fundamental concept in physics")
+
+
+def test_what_was_computed_before_changes_no_answer(server: Server) -> None:
+    prompt = "Ropes hold ships in a harbour, and fairleads guide the ropes. " * 12 + "Say this in other words."
+    with server.http() as http:
+
+        def ask(user: str) -> tuple[str, int]:
+            body = {"prompt": prompt, "temperature": 0, "max_tokens": 16, "user": user}
+            answer = http.post("/infer", json=body).json()
+            return answer["text"], answer["usage"]["cached_tokens"]
+
+        cold, found = ask("first")
+        assert found < 64  # what the template alone writes may be there
+        warm, found = ask("first")
+        assert warm == cold
+        assert found > 120
+        other, found = ask("second")  # who is not told by the clock what others asked
+        assert other == cold
+        assert found < 64

@@ -50,9 +50,11 @@ def new_workers() -> Callable[[], int]:
 
 
 def idle(client: EngineClient) -> bool:
-    """Whether the worker has told that nothing runs and every page is free."""
+    """Whether the worker has told that nothing runs and nobody holds a page."""
     stats = client.stats
-    return stats is not None and stats.steps > 0 and stats.running == 0 and stats.free_pages == stats.total_pages
+    if stats is None or stats.steps == 0 or stats.running > 0:
+        return False
+    return stats.free_pages + stats.cached_pages == stats.total_pages
 
 
 async def test_answers_stream_beside_each_other(start_fake: StartFake) -> None:
@@ -69,6 +71,24 @@ async def test_answers_stream_beside_each_other(start_fake: StartFake) -> None:
     await until(lambda: idle(client))
     assert client.in_flight == 0
     assert client.rss_bytes() > 1 << 20
+
+
+async def test_whoever_waits_has_a_place_and_may_wait_for_so_long(start_fake: StartFake) -> None:
+    client = await start_fake(Options(step_s=0.01), kv_tokens=256)
+    running = client.generate([1] * 140, GREEDY, max_tokens=100)
+    assert await running.ready(5)
+    waiting = client.generate([2] * 140, GREEDY, max_tokens=1, client=2)
+    assert not await waiting.ready(0)
+    await until(lambda: waiting.waiting is not None)
+    assert waiting.waiting is not None
+    assert (waiting.waiting.client, waiting.waiting.position) == (2, 0)
+    assert running.waiting is None
+    await running.aclose()
+    assert await waiting.ready(5)
+    tokens, finished = await hear(waiting)
+    assert (tokens, finished.reason) == (expected_answer([2] * 140, 1), "length")
+    assert await waiting.ready(5)  # its end stays
+    await until(lambda: waiting.waiting is None)
 
 
 async def test_a_fixed_reply_ends_with_its_stop_token(start_fake: StartFake) -> None:

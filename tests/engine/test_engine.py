@@ -7,11 +7,23 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from fairlead.engine.engine import Engine
 from fairlead.engine.kv_cache import KVCache
-from fairlead.engine.messages import Cancel, Event, Failed, Finished, Generate, Sampling, Token
+from fairlead.engine.messages import (
+    STEP_BUCKETS_S,
+    Cancel,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Policy,
+    Priority,
+    Sampling,
+    Scheduling,
+    Token,
+)
 from fairlead.engine.runner import Chunk, Sampled
 from fairlead.engine.scheduler import Scheduler
 from fairlead.errors import DoesNotFit, InvalidRequest
@@ -28,9 +40,27 @@ class Clock:
         return self.now
 
 
-def engine_over(runner: FakeRunner, context_length: int = 256, clock: Clock | None = None) -> tuple[Engine, Scheduler]:
-    cache = KVCache(runner.page_count, runner.page_size)
-    scheduler = Scheduler(cache, context_length=context_length, max_batch_tokens=runner.max_batch_tokens)
+class TimedRunner(FakeRunner):
+    """A fake whose steps take time: 10 ms, and 0.1 ms for each token."""
+
+    def __init__(self, clock: Clock, page_count: int = 64, max_batch_tokens: int = 64, options: Options | None = None):
+        super().__init__(page_count, max_batch_tokens, options)
+        self._clock = clock
+
+    def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
+        self._clock.now += 0.01 + 0.0001 * sum(len(chunk.tokens) for chunk in chunks)
+        return super().forward(chunks)
+
+
+def engine_over(
+    runner: FakeRunner, context_length: int = 256, clock: Clock | None = None, scheduling: Scheduling | None = None
+) -> tuple[Engine, Scheduler]:
+    scheduler = Scheduler(
+        KVCache(runner.page_count, runner.page_size),
+        context_length=context_length,
+        max_batch_tokens=runner.max_batch_tokens,
+        scheduling=scheduling or Scheduling(),
+    )
     return Engine(scheduler, runner, clock or Clock()), scheduler
 
 
@@ -80,7 +110,7 @@ def test_batched_equals_alone_and_preempted_equals_undisturbed() -> None:
         assert answer(events, request_id) == expected_answer(range(request_id, request_id + 20), 40)
         assert len(ends(events, request_id)) == 1
     assert scheduler.prefill_tokens > 8 * 20, "nothing was preempted"
-    assert scheduler.cache.free_pages == 12
+    assert scheduler.cache.free_pages + scheduler.cache.cached_pages == 12
 
 
 def test_logprobs_are_passed_on() -> None:
@@ -169,13 +199,110 @@ def test_time_limits_end_requests_between_steps() -> None:
     assert end.reason == "timeout"
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_common_beginning_is_computed_once_and_answers_are_the_same(together: bool) -> None:
+    """Eight questions behind one text of 100 tokens, which fill 6 pages of 16 and a quarter of one."""
+    runner = FakeRunner(max_batch_tokens=64)
+    engine, scheduler = engine_over(runner)
+    prompts = [[*range(100), 500 + number, 501 + number] for number in range(8)]
+    events: list[Event] = []
+    for number, prompt in enumerate(prompts):
+        engine.add(request(number, prompt))
+        events += [] if together else run(engine)
+    events += run(engine)
+    for number, prompt in enumerate(prompts):
+        assert answer(events, number) == expected_answer(prompt, 20)
+    assert scheduler.prefill_tokens == 96 + 8 * 6
+    assert scheduler.cached_tokens == 7 * 96
+    found = [
+        end.usage.cached_tokens for number in range(8) for end in ends(events, number) if isinstance(end, Finished)
+    ]
+    assert found[0] == 0
+    assert sum(found) == scheduler.cached_tokens
+
+
+def test_a_chat_goes_on_where_it_was() -> None:
+    engine, scheduler = engine_over(FakeRunner())
+    first = request(1, range(40))
+    engine.add(first)
+    told = answer(run(engine), 1)
+    engine.add(request(2, [*range(40), *told, 7, 8, 9]))
+    end = run(engine)[-1]
+    assert isinstance(end, Finished)
+    assert end.usage.cached_tokens == 48
+    assert scheduler.prefill_tokens == 40 + 63 - 48
+
+
+def test_guesses_come_true_and_change_nothing() -> None:
+    """An answer that repeats itself is verified several tokens at a time; each is told once, and none too many."""
+    clock = Clock()
+    options = Options(reply=[1, 2, 3, 4])
+    engine, scheduler = engine_over(TimedRunner(clock, options=options), clock=clock)
+    engine.add(request(1, range(20), max_tokens=101))
+    events = run(engine)
+    assert answer(events, 1) == ([1, 2, 3, 4] * 26)[:101]
+    assert len(ends(events, 1)) == 1
+    stats = engine.stats()
+    assert stats.steps < 50
+    assert 60 < stats.accepted_tokens <= stats.drafted_tokens
+    assert stats.decode_tokens == 101
+    scheduler.check_integrity()
+
+
+def test_a_stop_token_among_guesses_ends_the_answer_there() -> None:
+    clock = Clock()
+    engine, _ = engine_over(TimedRunner(clock, options=Options(reply=[1, 2, 3, 4] * 10)), clock=clock)
+    command = Generate(id=1, tokens=[1, 2, 3, 4] * 5, sampling=Sampling(), max_tokens=100, stop_tokens=[9])
+    engine.add(command)
+    events = run(engine)
+    assert answer(events, 1) == [1, 2, 3, 4] * 10
+    (end,) = ends(events, 1)
+    assert isinstance(end, Finished)
+    assert end.reason == "stop"
+    assert engine.stats().accepted_tokens > 0
+
+
+@pytest.mark.parametrize("drawn", [0, 2])
+def test_draws_that_nobody_asked_for_are_not_believed(drawn: int) -> None:
+    class Talkative(FakeRunner):
+        def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
+            return super().forward(chunks) * drawn
+
+    engine, _ = engine_over(Talkative())
+    engine.add(request(1, [1]))
+    (end,) = run(engine)
+    assert isinstance(end, Failed)
+    assert end.code == "engine_failed"
+
+
 def test_stats_tell_the_state() -> None:
-    engine, _ = engine_over(FakeRunner(page_count=10))
-    engine.add(request(1, range(20)))
+    clock = Clock()
+    engine, _ = engine_over(TimedRunner(clock, page_count=10), clock=clock, scheduling=Scheduling(max_running=1))
+    engine.add(Generate(id=1, tokens=list(range(40)), sampling=Sampling(), max_tokens=20, client=5))
+    engine.add(Generate(id=2, tokens=list(range(40)), sampling=Sampling(), max_tokens=20, client=6))
+    engine.add(Generate(id=3, tokens=list(range(30)), sampling=Sampling(), max_tokens=20, client=6))
     engine.step()
     stats = engine.stats()
-    assert (stats.running, stats.waiting, stats.free_pages, stats.total_pages) == (1, 0, 8, 10)
-    assert (stats.steps, stats.prefill_tokens, stats.decode_tokens) == (1, 20, 1)
+    assert (stats.running, stats.waiting) == (1, 2)
+    assert (stats.free_pages, stats.cached_pages, stats.total_pages) == (7, 0, 10)
+    assert (stats.steps, stats.prefill_tokens, stats.decode_tokens, stats.cached_tokens) == (1, 40, 1, 0)
+    assert stats.step_s == stats.step_seconds == pytest.approx(0.014)
+    assert sum(stats.step_counts) == 1
+    assert stats.step_counts[STEP_BUCKETS_S.index(0.02)] == 1
+    assert stats.prefill_rate == pytest.approx(40 / 0.014)
+    assert stats.decode_rate == pytest.approx(1 / 0.014)
+    assert [(load.client, load.running, load.waiting) for load in stats.clients] == [(5, 1, 0), (6, 0, 2)]
+    assert (stats.clients[0].prefill_tokens, stats.clients[0].decode_tokens) == (40, 1)
+    assert [(waiting.id, waiting.client, waiting.position) for waiting in stats.queue] == [(2, 6, 0), (3, 6, 1)]
+    assert [waiting.wait_s for waiting in stats.queue] == [None, None], "nobody has left yet: nothing is known"
+    run(engine)
+    stats = engine.stats()
+    assert (stats.running, stats.waiting, stats.queue) == (0, 0, [])
+    assert stats.free_pages + stats.cached_pages == 10
+    assert stats.cached_tokens == 32 + 16
+
+
+STEMS: tuple[list[int], ...] = ([], [1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [1, 2, 3, 1, 2, 0, 0])
 
 
 class Histories(RuleBasedStateMachine):
@@ -183,42 +310,63 @@ class Histories(RuleBasedStateMachine):
 
     ids = Bundle("ids")
 
-    def __init__(self) -> None:
-        super().__init__()
+    @initialize(
+        policy=st.sampled_from(["fair", "fcfs"]),
+        prefix_cache=st.booleans(),
+        max_running=st.sampled_from([2, 64]),
+        budget_s=st.none() | st.just(0.001),
+    )
+    def start(self, policy: Policy, prefix_cache: bool, max_running: int, budget_s: float | None) -> None:
         self.clock = Clock()
-        self.options = Options(vocab_size=40, page_size=3)
-        self.runner = FakeRunner(page_count=8, max_batch_tokens=7, options=self.options)
-        self.engine, self.scheduler = engine_over(self.runner, context_length=21, clock=self.clock)
+        self.options = Options(vocab_size=4, page_size=3)
+        self.runner = TimedRunner(self.clock, page_count=8, max_batch_tokens=7, options=self.options)
+        scheduling = Scheduling(
+            policy=policy, prefix_cache=prefix_cache, max_running=max_running, step_budget_s=budget_s
+        )
+        self.engine, self.scheduler = engine_over(self.runner, 21, self.clock, scheduling)
         self.requests: dict[int, Generate] = {}
         self.cancelled: set[int] = set()
         self.events: list[Event] = []
 
     @rule(
         target=ids,
-        tokens=st.lists(st.integers(0, 39), min_size=1, max_size=24),
+        stem=st.sampled_from(STEMS),
+        tail=st.lists(st.integers(0, 3), min_size=1, max_size=14),
         max_tokens=st.integers(1, 25),
         min_tokens=st.integers(0, 5),
-        stop_tokens=st.lists(st.integers(0, 39), max_size=2),
-        timeout_s=st.none() | st.floats(0.5, 20),
+        stop_tokens=st.lists(st.integers(0, 3), max_size=1),
+        timeout_s=st.none() | st.floats(0.1, 20),
         seed=st.integers(0, 3),
+        client=st.integers(0, 2),
+        priority=st.sampled_from(["low", "normal", "high"]),
+        public_tokens=st.sampled_from([0, 10]),
     )
     def add(
         self,
-        tokens: list[int],
+        stem: list[int],
+        tail: list[int],
         max_tokens: int,
         min_tokens: int,
         stop_tokens: list[int],
         timeout_s: float | None,
         seed: int,
+        client: int,
+        priority: Priority,
+        public_tokens: int,
     ) -> int:
         command = Generate(
             id=len(self.requests),
-            tokens=tokens,
+            tokens=[*stem, *tail],
             sampling=Sampling(seed=seed),
             max_tokens=max_tokens,
             min_tokens=min_tokens,
             stop_tokens=stop_tokens,
             timeout_s=timeout_s,
+            client=client,
+            weight=1.0 + client,
+            priority=priority,
+            salt=client // 2,
+            public_tokens=public_tokens,
         )
         self.requests[command.id] = command
         self.events += self.engine.add(command)
@@ -238,8 +386,18 @@ class Histories(RuleBasedStateMachine):
             self.events += moved
             after = self.engine.stats()
             assert not had_work or moved or after.steps > before.steps, "work was left lying"
+            self.check_stats()
 
-    @rule(seconds=st.floats(0, 10))
+    def check_stats(self) -> None:
+        stats = self.engine.stats()
+        assert [waiting.position for waiting in stats.queue] == list(range(stats.waiting))
+        assert sum(load.running for load in stats.clients) == stats.running
+        assert sum(load.waiting for load in stats.clients) == stats.waiting
+        assert 0 <= stats.accepted_tokens <= stats.drafted_tokens
+        assert sum(stats.step_counts) == stats.steps
+        assert all(waiting.wait_s is None or waiting.wait_s >= 0 for waiting in stats.queue)
+
+    @rule(seconds=st.floats(0, 40))
     def wait(self, seconds: float) -> None:
         self.clock.now += seconds
 
@@ -250,13 +408,16 @@ class Histories(RuleBasedStateMachine):
         assert self.runner.samplers.keys() == self.requests.keys() - ended
 
     def teardown(self) -> None:
+        if not hasattr(self, "engine"):
+            return
         for _ in range(2000):
             if not self.engine.has_work:
                 break
             self.events += self.engine.step()
             self.scheduler.check_integrity()
         assert not self.engine.has_work, "requests starve"
-        assert self.scheduler.cache.free_pages == self.runner.page_count
+        cache = self.scheduler.cache
+        assert cache.free_pages + cache.cached_pages == self.runner.page_count
         assert self.runner.samplers == {}
         for command in self.requests.values():
             self._check(command)
@@ -274,6 +435,7 @@ class Histories(RuleBasedStateMachine):
             return
         assert isinstance(end, Finished)
         assert end.usage.completion_tokens == len(drawn)
+        assert 0 <= end.usage.cached_tokens < len(command.tokens)
         room = min(command.max_tokens, 21 - len(command.tokens))
         whole = expected_answer(
             command.tokens,
@@ -297,4 +459,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestHistories.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -23,6 +23,7 @@ from fairlead.engine.framing import (
 )
 from fairlead.engine.messages import (
     Cancel,
+    ClientLoad,
     Command,
     Event,
     Failed,
@@ -33,18 +34,60 @@ from fairlead.engine.messages import (
     LoadFailed,
     Progress,
     Sampling,
+    Scheduling,
     Stats,
     Timing,
     Token,
     Usage,
+    Waiting,
 )
 
 SAMPLING = Sampling(logit_bias={5: -1.5}, seed=2**64 - 1, logprobs=3)
 COMMANDS: list[Command] = [
-    Load(path="/models/größe.gguf", context_length=4096, kv_tokens=8192, kv_type="f32"),
+    Load(
+        path="/models/größe.gguf",
+        context_length=4096,
+        kv_tokens=8192,
+        kv_type="f32",
+        scheduling=Scheduling(policy="fcfs"),
+    ),
     Generate(id=1, tokens=[0, 150_000], sampling=SAMPLING, max_tokens=5, stop_tokens=[2], timeout_s=1.5),
+    Generate(
+        id=2,
+        tokens=[1],
+        sampling=SAMPLING,
+        max_tokens=5,
+        client=7,
+        weight=2.5,
+        priority="low",
+        salt=2**60,
+        public_tokens=1,
+    ),
     Cancel(1, "stop"),
 ]
+STATS = Stats(
+    running=1,
+    waiting=2,
+    free_pages=3,
+    cached_pages=4,
+    total_pages=5,
+    steps=6,
+    prefill_tokens=7,
+    decode_tokens=8,
+    cached_tokens=9,
+    drafted_tokens=10,
+    accepted_tokens=11,
+    preemptions=12,
+    prefill_rate=None,
+    decode_rate=13.5,
+    step_s=0.1,
+    budget_s=0.2,
+    step_seconds=14.5,
+    step_counts=[0] * 12 + [6],
+    over_budget=1,
+    clients=[ClientLoad(client=1, running=1, waiting=2, prefill_tokens=7, decode_tokens=8, counter=23.0)],
+    queue=[Waiting(2, 1, 0, 1.5), Waiting(3, 1, 1, None)],
+)
 EVENTS: list[Event] = [
     Progress(1, 2**40),
     Loaded(instruction_set="avx2", threads=2, weight_bytes=1, kv_bytes=2, work_bytes=3, load_s=0.5),
@@ -53,7 +96,7 @@ EVENTS: list[Event] = [
     Token(1, 7, -0.5, [(7, -0.5), (8, -1.5)]),
     Finished(1, "length", Usage(3, 4), Timing(0.1, 0.2, 0.3)),
     Failed(1, "prompt_too_long", "too long"),
-    Stats(running=1, waiting=2, free_pages=3, total_pages=4, steps=5, prefill_tokens=6, decode_tokens=7, step_s=0.1),
+    STATS,
 ]
 
 
@@ -107,10 +150,10 @@ def test_the_worker_takes_all_commands_that_have_come_and_waits_only_where_it_ma
         assert connection.receive(wait=False) == []
         frames = b"".join(encode(command) for command in COMMANDS)
         server.sendall(frames[:-3])
-        assert connection.receive(wait=True) == COMMANDS[:2]
+        assert connection.receive(wait=True) == COMMANDS[:-1]
         assert connection.receive(wait=False) == []
         server.sendall(frames[-3:])
-        assert connection.receive(wait=True) == COMMANDS[2:]
+        assert connection.receive(wait=True) == COMMANDS[-1:]
 
 
 def test_the_worker_learns_that_the_server_has_gone() -> None:
@@ -138,15 +181,15 @@ async def test_the_server_hears_frames_in_order_and_then_that_it_is_over() -> No
     heard: list[list[Event]] = []
     closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
     connection = await connect(server, heard, closed)
-    connection.send(COMMANDS[2])
+    connection.send(COMMANDS[-1])
     with worker:
         far = WorkerConnection(worker)
-        assert await asyncio.to_thread(far.receive, wait=True) == [COMMANDS[2]]
+        assert await asyncio.to_thread(far.receive, wait=True) == [COMMANDS[-1]]
         far.send(EVENTS[:2])
         far.send(EVENTS[2:])
     assert await closed is None
     assert heard == [EVENTS[:2], EVENTS[2:]]
-    connection.send(COMMANDS[2])
+    connection.send(COMMANDS[-1])
     connection.close()
 
 

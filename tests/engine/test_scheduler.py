@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import math
+import statistics
 
+import msgspec
 import pytest
 
 from fairlead.engine.kv_cache import KVCache
-from fairlead.engine.messages import Event, Failed, Finished, FinishReason, Generate, Sampling, Timing, Token, Usage
+from fairlead.engine.messages import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    Sampling,
+    Scheduling,
+    Timing,
+    Token,
+    Usage,
+)
 from fairlead.engine.runner import Sampled
 from fairlead.engine.scheduler import Batch, Scheduler
+from tests.engine.simulated import Cost, Machine, large_model, small_model
 
 DRAWN = 7
 STOP = 9
 
 
-def scheduler(pages: int = 8, page_size: int = 4, context: int = 100, batch: int = 16) -> Scheduler:
-    return Scheduler(KVCache(pages, page_size), context_length=context, max_batch_tokens=batch)
+def scheduler(
+    pages: int = 8, page_size: int = 4, context: int = 100, batch: int = 16, scheduling: Scheduling | None = None
+) -> Scheduler:
+    return Scheduler(
+        KVCache(pages, page_size),
+        context_length=context,
+        max_batch_tokens=batch,
+        scheduling=scheduling or Scheduling(),
+    )
 
 
 def request(
@@ -28,7 +49,7 @@ def request(
 ) -> Generate:
     return Generate(
         id=request_id,
-        tokens=[1] * prompt,
+        tokens=[100 * request_id + place for place in range(prompt)],
         sampling=Sampling(),
         max_tokens=max_tokens,
         stop_tokens=list(stop_tokens),
@@ -53,6 +74,11 @@ def shape(batch: Batch) -> list[tuple[int, int, int]]:
     return [(chunk.request_id, chunk.start, len(chunk.tokens)) for chunk in batch]
 
 
+def available(state: Scheduler) -> int:
+    """Pages that can be had without taking them from anybody."""
+    return state.cache.free_pages + state.cache.cached_pages
+
+
 def only(events: list[Event]) -> Event:
     (event,) = events
     return event
@@ -70,7 +96,7 @@ def test_a_prompt_is_read_and_then_answered_token_by_token() -> None:
     assert events[3] == Finished(1, "length", Usage(5, 3), Timing(0.0, 0.0, 0.0))
     assert len(events) == 4
     assert not state.has_work
-    assert state.cache.free_pages == 8
+    assert available(state) == 8
     assert (state.prefill_tokens, state.decode_tokens) == (5, 3)
 
 
@@ -156,7 +182,8 @@ def test_one_alone_that_runs_out_of_pages_preempts_itself_and_goes_on_later() ->
     assert shape(batch) == [(1, 7, 1)]
     assert events[-1] == Finished(1, "length", Usage(6, 3), Timing(0.0, 0.0, 0.0))
     batch, events = step(state)
-    assert shape(batch) == [(2, 0, 5)]
+    # The page that it had filled is still there.
+    assert shape(batch) == [(2, 4, 1)]
     assert events[-1] == Finished(2, "length", Usage(4, 2), Timing(0.0, 0.0, 0.0))
 
 
@@ -229,7 +256,7 @@ def test_cancelled_in_any_state(steps: int, reason: FinishReason) -> None:
     assert isinstance(event, Finished)
     assert (event.reason, event.usage.completion_tokens) == (reason, max(0, steps - 1))
     assert state.cancel(1, reason, now=1.0) == []
-    assert state.cache.free_pages == 16
+    assert available(state) == 16
     assert not state.has_work
     state.check_integrity()
 
@@ -268,7 +295,7 @@ def test_time_is_up_in_any_state(steps: int) -> None:
     assert isinstance(event, Finished)
     assert event.reason == "timeout"
     assert not state.has_work
-    assert state.cache.free_pages == 16
+    assert available(state) == 16
 
 
 def test_a_deadline_is_forgotten_with_its_request() -> None:
@@ -306,5 +333,123 @@ def test_what_could_not_be_computed_fails_and_nothing_else() -> None:
     state.add(request(1, prompt=2), now=0.0)
     state.add(request(2, prompt=2), now=0.0)
     step(state)
-    assert state.fail([1, 5], "engine_failed", "broken") == [Failed(1, "engine_failed", "broken")]
+    assert state.fail([1, 5], "engine_failed", "broken", 0.0) == [Failed(1, "engine_failed", "broken")]
     assert shape(step(state)[0]) == [(2, 2, 1)]
+
+
+def test_a_weight_that_is_none_is_refused() -> None:
+    state = scheduler()
+    for weight in (0.0, -1.0, math.inf, math.nan):
+        refusal = only(state.add(msgspec.structs.replace(request(1, prompt=2), weight=weight), now=0.0))
+        assert isinstance(refusal, Failed)
+        assert refusal.code == "invalid_request"
+    assert not state.has_work
+
+
+def test_as_many_run_as_may() -> None:
+    state = scheduler(pages=32, scheduling=Scheduling(max_running=2))
+    for request_id in (1, 2, 3):
+        state.add(request(request_id, prompt=2, max_tokens=2), now=0.0)
+    assert len(step(state)[0]) == 2
+    assert (state.running, state.waiting) == (2, 1)
+
+
+def test_a_common_beginning_is_computed_by_whoever_comes_first() -> None:
+    state = scheduler(pages=32, batch=16)
+    together = [msgspec.structs.replace(request(number, 0), tokens=[*range(20), 90 + number]) for number in (1, 2, 3)]
+    for command in together:
+        state.add(command, now=0.0)
+    assert shape(step(state)[0]) == [(1, 0, 16)]
+    # The first now leaves; another goes on where it was, and the rest go on behind that.
+    state.cancel(1, "cancelled", 0.0)
+    assert shape(step(state)[0]) == [(2, 16, 5)]
+    assert shape(step(state)[0]) == [(2, 21, 1), (3, 20, 1)]
+    assert state.prefill_tokens == 16 + 5 + 1
+    assert state.cached_tokens == 16 + 20
+
+
+def test_what_is_found_is_not_charged_and_what_is_computed_again_is_not_either() -> None:
+    state = scheduler(pages=32, batch=64)
+    state.add(request(1, prompt=17, max_tokens=1), now=0.0)
+    step(state)
+    again = msgspec.structs.replace(request(2, 0, max_tokens=1), tokens=request(1, 17).tokens, client=5)
+    state.add(again, now=0.0)
+    events = step(state)[1]
+    assert events[-1] == Finished(2, "length", Usage(17, 1, cached_tokens=16), Timing(0.0, 0.0, 0.0))
+    first, second = state.loads()
+    assert (first.prefill_tokens, second.prefill_tokens) == (17, 1)
+
+    crowded = scheduler(pages=4, page_size=4, scheduling=Scheduling(prefix_cache=False))
+    crowded.add(request(1, prompt=8, max_tokens=6), now=0.0)
+    crowded.add(request(2, prompt=7, max_tokens=4), now=0.0)
+    while crowded.has_work:
+        step(crowded)
+    assert crowded.preemptions == 1
+    assert crowded.prefill_tokens == 8 + 7 + 7
+    assert [(load.prefill_tokens, load.decode_tokens) for load in crowded.loads()] == [(8 + 7, 6 + 4)]
+
+
+@pytest.mark.parametrize(
+    ("cost", "answers", "longer"),
+    [
+        (small_model, 1, 1.6),
+        (small_model, 4, 1.6),
+        (small_model, 16, 1.6),
+        # Three times its usual gap leaves a single stream's step so little room that reading takes longer.
+        (large_model, 1, 2.2),
+        (large_model, 4, 2.1),
+        (large_model, 16, 1.6),
+    ],
+)
+def test_a_long_prompt_freezes_no_stream(cost: Cost, answers: int, longer: float) -> None:
+    """Once the machine is known, which takes one such prompt."""
+    lonely = Machine(cost=cost)
+    alone = lonely.send(2000, 20)
+    lonely.run()
+
+    machine = Machine(cost=cost)
+    streams = [machine.send(50, 800, client=number) for number in range(answers)]
+    first = machine.send(2000, 20)
+    while first.ended is None:
+        machine.step()
+    begun = streams[0].times[-1]
+    machine.run(until=begun + 1.0)
+    usual = statistics.median(streams[0].gaps(begun))
+    since = machine.now
+    newcomers = [machine.send(2000, 20, client=100 + number) for number in range(2)]
+    machine.run()
+    assert max(max(stream.gaps(since)) for stream in streams) <= max(0.060, 3 * usual)
+    assert max(newcomer.first_s for newcomer in newcomers) <= 2 * longer * alone.first_s
+
+
+def test_the_budget_can_be_set() -> None:
+    machine = Machine(scheduling=Scheduling(step_budget_s=0.02))
+    stream = machine.send(50, 400)
+    machine.run(until=0.5)
+    machine.send(2000, 20)
+    machine.run()
+    assert 0.016 < max(stream.gaps(0.5)) <= 0.021
+    assert machine.scheduler.budget_s == 0.02
+
+
+def test_a_step_that_nobody_waits_for_ends_soon_enough_to_hear_others() -> None:
+    machine = Machine(cost=lambda chunks: 20 * small_model(chunks))
+    machine.send(512, 1)
+    machine.run()
+    begun = machine.now
+    machine.send(2000, 1)
+    machine.step()
+    assert 0.7 < machine.now - begun <= 1.0
+
+
+def test_many_behind_one_prompt_cost_little_more_than_one() -> None:
+    """Eight at once behind 800 tokens: what is computed, and when the slowest has its first token."""
+    lonely = Machine()
+    cold = lonely.send(830, 8)
+    lonely.run()
+    machine = Machine()
+    system = list(range(800))
+    stories = [machine.send([*system, *range(1000 * number, 1000 * number + 30)], 8) for number in range(1, 9)]
+    machine.run()
+    assert machine.scheduler.prefill_tokens <= 1.05 * (800 + 8 * 30)
+    assert max(story.first_s for story in stories) <= 1.5 * cold.first_s

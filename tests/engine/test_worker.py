@@ -22,7 +22,10 @@ from fairlead.engine.messages import (
     LoadFailed,
     Progress,
     Sampling,
+    Scheduling,
     Stats,
+    Token,
+    Waiting,
 )
 from tests.fakes import FAKE_RUNNER, Options
 
@@ -103,6 +106,21 @@ def test_the_events_of_a_step_come_in_one_frame(spawn: Callable[[Options], Spawn
     stats = [event for frame in worker.frames for event in frame if isinstance(event, Stats)]
     assert len(stats) <= 5
     assert stats[-1].running == 0, "idle is told at once"
+
+
+def test_who_has_to_wait_is_told_at_once(spawn: Callable[[Options], Spawned]) -> None:
+    worker = spawn(Options(step_s=0.03))
+    worker.send(Load(path="fake", context_length=512, kv_tokens=1024, scheduling=Scheduling(max_running=1)))
+    worker.hear_until(Stats)
+    worker.send(generate(1, max_tokens=50))
+    worker.hear_until(Token)
+    worker.send(generate(2, max_tokens=2))
+    sent = time.monotonic()
+    waiting: list[Waiting] = []
+    while not waiting:
+        waiting = [told for event in worker.hear_until(Stats) if isinstance(event, Stats) for told in event.queue]
+    assert time.monotonic() - sent < 0.2
+    assert [(told.id, told.position) for told in waiting] == [(2, 0)]
 
 
 @pytest.mark.parametrize("busy_with", ["nothing", "a load", "a step", "answers"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from fairlead.config import ModelDefaults
 from fairlead.engine.client import EngineClient
-from fairlead.engine.messages import Token
+from fairlead.engine.messages import Command, Generate, Token
 from fairlead.errors import (
     Draining,
     InvalidRequest,
@@ -30,6 +31,8 @@ from fairlead.service.model import LoadedModel
 from fairlead.service.prompt import ChatTemplate, Message
 from fairlead.service.registry import Registry
 from fairlead.service.request import GenerationRequest
+from fairlead.service.templates import BuiltInTemplate
+from fairlead.service.users import Users
 from tests.fakes import expected_answer
 from tests.served import BEHAVIOUR, CONTEXT, HELLO, METADATA, TOKENIZER, settings_with_models, start_fake, tokens
 
@@ -142,6 +145,39 @@ def test_defaults_are_the_requests_the_models_and_the_servers() -> None:
     assert GenerationRequest(prompt="").longest_answer(ModelDefaults(), 90) == 90
 
 
+def test_the_opening_is_what_no_user_wrote() -> None:
+    system = TEMPLATE.render([Message("system", "Be kind."), Message("user", "x")])
+    opening = list(TEMPLATE.opening("Be kind."))
+    assert opening == system[: len(opening)]
+    assert "Be kind." in TOKENIZER.decode(opening, continues=True)
+    assert opening[-len(tokens("user\n")) :] == tokens("user\n")
+    bare = list(TEMPLATE.opening(None))
+    assert 0 < len(bare) < len(opening)
+
+
+BARE = ChatTemplate(BuiltInTemplate("{{ messages[0].content }}"), TOKENIZER)
+REFUSING = ChatTemplate(BuiltInTemplate("{{ raise_exception('No.') }}"), TOKENIZER)
+
+
+def test_a_template_that_opens_with_the_users_words_has_no_opening() -> None:
+    assert list(BARE.opening(None)) == []
+    assert list(BARE.opening("Be kind.")) == tokens("Be kind.")
+    assert list(REFUSING.opening(None)) == []
+
+
+@given(text=st.text(max_size=20), system=st.none() | st.sampled_from(["Be kind.", "Be", ""]), raw=st.booleans())
+def test_no_more_is_public_than_the_opening(text: str, system: str | None, raw: bool) -> None:
+    opening = TEMPLATE.opening("Be kind.")
+    request = GenerationRequest(prompt=text + "x", system=None if raw else system, raw=raw)
+    served = replace(model(ModelDefaults(system="Be kind."), context_length=300), opening=opening)
+    context = fit(request, served)
+    public = context.public_tokens
+    assert list(context.tokens[:public]) == list(opening[:public])
+    assert public == len(opening) or list(context.tokens[: public + 1]) != list(opening[: public + 1])
+    if not raw and system in (None, "Be kind."):
+        assert public >= len(tokens("Be kind."))
+
+
 # ---- text -----------------------------------------------------------------------------------------
 
 
@@ -176,7 +212,7 @@ def test_log_probabilities_are_those_of_the_tokens_that_begin_in_the_text(text: 
     if stop not in text:
         assert len(told) == len(ids)
     else:
-        last = found[-1].logprobs[-1].token.bytes if told else b""
+        last = [item.token.bytes for piece in found for item in piece.logprobs][-1] if told else b""
         assert len(spelt) - len(last) <= len(shown.encode()) + 3
 
 
@@ -195,7 +231,7 @@ async def generator(tmp_path: Path) -> AsyncIterator[Generator]:
     """Generates with the fake "counting", and others that are loaded by the test."""
     registry = Registry(settings_with_models(tmp_path / "home"), start_fake)
     await registry.load("counting")
-    yield Generator(registry, Metrics(), max_waiting=4)
+    yield Generator(registry, Metrics(), Users({}, max_waiting=4), max_waiting=6)
     await registry.close(force=True)
 
 
@@ -271,13 +307,67 @@ async def test_an_answer_that_is_left_is_stopped(generator: Generator) -> None:
 async def test_more_than_may_wait_are_refused(generator: Generator) -> None:
     request = GenerationRequest(prompt="Hi")
     answers = list(await generator.start(request, "a", 4))
-    with pytest.raises(QueueFull) as refused:
+    with pytest.raises(QueueFull, match="4 of your requests") as refused:
         await generator.start(request, "b")
-    assert refused.value.retry_after_s >= 1
+    assert 1 <= refused.value.retry_after_s <= 600
+    other = replace(request, user="bob")
+    answers += await generator.start(other, "c", 2)
+    with pytest.raises(QueueFull, match="6 requests"):
+        await generator.start(other, "d")
     for answer in answers:
         await text_of(answer)
     (later,) = await generator.start(request, "b")
     assert await text_of(later)
+
+
+def commands_to(engine: EngineClient, monkeypatch: pytest.MonkeyPatch) -> list[Generate]:
+    """What the worker is asked to generate from here on."""
+    sent: list[Generate] = []
+    send = engine._connection.send
+
+    def note(command: Command) -> None:
+        if isinstance(command, Generate):
+            sent.append(command)
+        send(command)
+
+    monkeypatch.setattr(engine._connection, "send", note)
+    return sent
+
+
+async def test_the_engine_knows_users_by_numbers_and_salts(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (counting,) = generator._registry.loaded()
+    sent = commands_to(counting.engine, monkeypatch)
+    for user in ("local", "bob", "local"):
+        (answer,) = await generator.start(GenerationRequest(prompt="Hi", user=user, priority="high"), "a")
+        await text_of(answer)
+    first, second, third = sent
+    assert first.client == first.salt == third.client == third.salt > 0
+    assert 0 != second.client == second.salt != first.client
+    assert {command.priority for command in sent} == {"high"}
+    assert first.public_tokens == len(counting.opening) > 0
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "here", "shared"), [(True, None, True), (True, False, False), (False, True, True)]
+)
+async def test_users_may_share_all_that_prompts_have_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everywhere: bool, here: bool | None, shared: bool
+) -> None:
+    settings = settings_with_models(tmp_path / "home", share_prefixes=everywhere)
+    entries = tuple(replace(entry, defaults=ModelDefaults(share_prefixes=here)) for entry in settings.models)
+    registry = Registry(replace(settings, models=entries), start_fake)
+    await registry.load("hello")
+    (hello,) = registry.loaded()
+    sent = commands_to(hello.engine, monkeypatch)
+    generator = Generator(registry, Metrics(), Users({}, max_waiting=4), max_waiting=4)
+    for user in ("anna", "bob"):
+        (answer,) = await generator.start(GenerationRequest(prompt="Hi", user=user), "a")
+        await text_of(answer)
+    assert (sent[0].salt == sent[1].salt) == shared
+    assert sent[0].client != sent[1].client
+    await registry.close(force=True)
 
 
 async def test_a_request_that_is_refused_leaves_nothing_behind(generator: Generator) -> None:

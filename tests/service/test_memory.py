@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.config import Settings
+from fairlead.config import KVType, Settings
 from fairlead.errors import DoesNotFit
 from fairlead.gguf.reader import GGUFFile
-from fairlead.kernels import packed_bytes
+from fairlead.kernels import PAGE_TOKENS, packed_bytes
+from fairlead.kernels._native import KvCache
 from fairlead.models import describe
 from fairlead.service.memory import Footprint, Wish
 from tests.served import write_model
@@ -30,6 +31,18 @@ def test_the_footprint_of_a_file(tmp_path: Path) -> None:
     kv = description.kv
     assert footprint.kv_bytes_per_token == 2 * kv.layers * kv.heads * kv.head_dim * 2
     assert footprint.trained_context == description.context_length
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "f32", "q8"])
+def test_the_cache_takes_what_was_estimated(kv_type: KVType, tmp_path: Path) -> None:
+    write_model(tmp_path / "tiny.gguf")
+    with GGUFFile.open(tmp_path / "tiny.gguf") as file:
+        description = describe(file)
+        settings = Settings(home=tmp_path, kv_type=kv_type)
+        footprint = Footprint.of(description, file.tensors.values(), settings)
+    kv = description.kv
+    cache = KvCache(layers=kv.layers, heads=kv.heads, head_dim=kv.head_dim, pages=4, type=kv_type)
+    assert footprint.estimate(4 * PAGE_TOKENS).kv_bytes == cache.nbytes
 
 
 def test_an_estimate_is_the_sum_of_its_parts() -> None:

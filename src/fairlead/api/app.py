@@ -19,6 +19,7 @@ from fairlead.config import Settings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
+from fairlead.service.users import Users
 
 
 def create_app(settings: Settings, model: str | None = None, registry: Registry | None = None) -> FastAPI:
@@ -33,8 +34,10 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         ModelNotFound, ConfigError: there is no such model.
     """
     registry = registry or Registry(settings)
-    metrics = Metrics()
-    services = Services(registry, Generator(registry, metrics), metrics)
+    metrics = Metrics(registry.engine_stats)
+    users = Users(settings.users, settings.max_waiting_per_user)
+    generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
+    services = Services(registry, generator, users, metrics)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 

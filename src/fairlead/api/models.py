@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from fairlead.api.model_schemas import AddBody, EstimateBody, FetchBody, LoadBody, ModelBody, UnloadBody
 from fairlead.api.schemas import seconds
 from fairlead.api.security import JsonRoute
-from fairlead.api.services import Served
+from fairlead.api.services import Asker, Served
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
 from fairlead.errors import ModelNotFound
 from fairlead.service.model import ModelStatus
@@ -102,10 +102,10 @@ async def load_model(body: LoadBody, request: Request, services: Served) -> Resp
 
 
 @router.post("/set_model")
-async def set_model(body: ModelBody, request: Request, services: Served) -> JSONResponse:
+async def set_model(body: ModelBody, request: Request, services: Served, asker: Asker) -> JSONResponse:
     """Make a model the active one; loads it first. What runs finishes on the model it started on."""
     with called_name():
-        await while_connected(request, services.registry.set_active(body.name))
+        await while_connected(request, services.registry.set_active(body.name, user=asker))
     return JSONResponse({"active": services.registry.active})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -17,13 +18,17 @@ from fairlead.api.schemas import (
     DetokenizeBody,
     InferBody,
     TokenizeBody,
+    UserName,
 )
 from fairlead.api.security import JsonRoute, is_loopback
-from fairlead.api.services import RequestId, Served
-from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
+from fairlead.api.services import Asker, RequestId, Served
+from fairlead.api.sse import Events, EventStream, encode, ends_in_error, while_connected
 from fairlead.service.answer import Answer
+from fairlead.service.queue import queue_of
 
 router = APIRouter(route_class=JsonRoute)
+
+_QUEUED_EVERY_S: Final = 1.0
 
 # ---- the service ----------------------------------------------------------------------------------
 
@@ -53,15 +58,24 @@ async def metrics(request: Request, services: Served) -> Response:
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
+@router.get("/queue", tags=["service"])
+async def queue(services: Served, asker: Asker, user: UserName | None = None) -> Response:
+    """What each loaded model does: the caller's own requests with their places, and how many others have."""
+    told = queue_of(user or asker, services.registry.loaded(), services.generator.under_way(), services.users)
+    return Response(encode(told), media_type="application/json")
+
+
 # ---- generation -----------------------------------------------------------------------------------
 
 
 @router.post("/infer", tags=["generation"])
-async def infer(body: InferBody, request: Request, services: Served, request_id: RequestId) -> JSONResponse:
+async def infer(
+    body: InferBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> JSONResponse:
     """Answer a prompt, whole."""
 
     async def answer() -> dict[str, object]:
-        answers = await services.generator.start(body.request(), request_id)
+        answers = await services.generator.start(body.request(asker), request_id)
         request.state.model = answers[0].model
         (one,) = await wholes(answers)
         told = {**result_json(one.result), "text": one.text}
@@ -71,9 +85,14 @@ async def infer(body: InferBody, request: Request, services: Served, request_id:
 
 
 @router.post("/infer_stream", tags=["generation"])
-async def infer_stream(body: InferBody, request: Request, services: Served, request_id: RequestId) -> EventStream:
-    """Answer a prompt, as it is generated: `token` events, then one of `done` and `error`."""
-    (answer,) = await while_connected(request, services.generator.start(body.request(), request_id))
+async def infer_stream(
+    body: InferBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> EventStream:
+    """Answer a prompt, as it is generated: `token` events, then one of `done` and `error`.
+
+    While it waits for its turn, a `queued` event each second tells of its place.
+    """
+    (answer,) = await while_connected(request, services.generator.start(body.request(asker), request_id))
     request.state.model = answer.model
     events = Events()
     return EventStream(
@@ -90,9 +109,9 @@ async def cancel(body: CancelBody, services: Served) -> JSONResponse:
 
 
 @router.post("/tokenize", tags=["generation"])
-async def tokenize(body: TokenizeBody, services: Served) -> JSONResponse:
+async def tokenize(body: TokenizeBody, services: Served, asker: Asker) -> JSONResponse:
     """What the model sees for messages; of a text, its tokens without a mark in front."""
-    tokens, model = await services.generator.tokenize(body.request())
+    tokens, model = await services.generator.tokenize(body.request(asker))
     return JSONResponse(
         {
             "tokens": list(tokens),
@@ -105,13 +124,17 @@ async def tokenize(body: TokenizeBody, services: Served) -> JSONResponse:
 
 
 @router.post("/detokenize", tags=["generation"])
-async def detokenize(body: DetokenizeBody, services: Served) -> JSONResponse:
+async def detokenize(body: DetokenizeBody, services: Served, asker: Asker) -> JSONResponse:
     """The text of tokens."""
-    return JSONResponse({"text": await services.generator.detokenize(body.tokens, body.model)})
+    return JSONResponse({"text": await services.generator.detokenize(body.tokens, body.model, asker)})
 
 
 async def _answer_events(answer: Answer, events: Events) -> AsyncGenerator[bytes, None]:
     async with answer:
+        while not await answer.ready(_QUEUED_EVERY_S):
+            if (place := answer.place) is not None:
+                wait_ms = None if place.wait_s is None else round(place.wait_s * 1000)
+                yield events.event("queued", {"position": place.position, "estimated_wait_ms": wait_ms})
         async for piece in answer.pieces():
             if piece.logprobs:
                 told = {"text": piece.text, "logprobs": logprobs_json(piece.logprobs)}

@@ -15,7 +15,7 @@ from fairlead.api.answers import ended, wholes
 from fairlead.api.openai_json import Chat, Completion, Dialect, Json, usage_json
 from fairlead.api.schemas import ChatBody, CompletionBody, OpenAIBody
 from fairlead.api.security import JsonRoute
-from fairlead.api.services import RequestId, Served, Services
+from fairlead.api.services import Asker, RequestId, Served, Services
 from fairlead.api.sse import EventStream, encode, ends_in_error, while_connected
 from fairlead.errors import ModelNotFound
 from fairlead.service.answer import Answer, Piece
@@ -44,16 +44,20 @@ async def model(name: str, services: Served) -> JSONResponse:
 
 
 @router.post("/chat/completions")
-async def chat_completions(body: ChatBody, request: Request, services: Served, request_id: RequestId) -> Response:
+async def chat_completions(
+    body: ChatBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> Response:
     """Answer a conversation."""
-    asked = _Asked(body, [body.request()], Chat(logprobs=bool(body.logprobs)), request_id)
+    asked = _Asked(body, [body.request(asker)], Chat(logprobs=bool(body.logprobs)), request_id)
     return await _respond(asked, request, services)
 
 
 @router.post("/completions")
-async def completions(body: CompletionBody, request: Request, services: Served, request_id: RequestId) -> Response:
+async def completions(
+    body: CompletionBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> Response:
     """Continue one or more texts."""
-    asked = _Asked(body, body.requests(), Completion(logprobs=body.logprobs is not None), request_id)
+    asked = _Asked(body, body.requests(asker), Completion(logprobs=body.logprobs is not None), request_id)
     return await _respond(asked, request, services)
 
 

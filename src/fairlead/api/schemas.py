@@ -22,6 +22,7 @@ _MOST_CHOICES: Final = 16
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=1 << 20, fail_fast=True)]
+UserName = Annotated[str, StringConstraints(max_length=checks.MOST_NAME_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Stops = Annotated[list[StopString], Field(max_length=16, fail_fast=True)]
 # JSON has strings alone for keys, so ids are read out of them.
@@ -87,11 +88,12 @@ class TokenizeBody(Body):
     messages: Messages | None = None
     model: Name | None = None
 
-    def request(self) -> GenerationRequest:
-        """What is to be tokenized; InvalidRequest where it is not exactly one thing."""
+    def request(self, asker: str) -> GenerationRequest:
+        """What `asker` wants tokenized; InvalidRequest where it is not exactly one thing."""
         if (self.text is None) == (self.messages is None):
             raise InvalidRequest("Give either text or messages.", param="text")
         return GenerationRequest(
+            user=asker,
             model=self.model,
             prompt=self.text,
             raw=self.text is not None,
@@ -125,18 +127,23 @@ class Sampled(Body):
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     on_overflow: Overflow | None = None
     keep_alive: KeepAlive | None = None
-    user: Annotated[str, StringConstraints(max_length=256)] | None = None
+    user: UserName | None = None
+    priority: Literal["low", "normal", "high"] | None = None
 
     def longest(self) -> int | None:
         """The most tokens asked for."""
         return self.max_tokens
 
-    def sampled(self) -> GenerationRequest:
-        """The request without its prompt; InvalidRequest where fields contradict each other."""
+    def sampled(self, asker: str) -> GenerationRequest:
+        """The request without its prompt; InvalidRequest where fields contradict each other.
+
+        `asker` is whose it is where the body does not say.
+        """
         longest, least = self.longest(), self.min_tokens or 0
         if longest is not None and least > longest:
             raise InvalidRequest("min_tokens is more than max_tokens.", param="min_tokens")
         return GenerationRequest(
+            user=self.user or asker,
             model=self.model,
             temperature=self.temperature,
             top_p=self.top_p,
@@ -152,6 +159,7 @@ class Sampled(Body):
             seed=self.seed,
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             timeout_s=self.timeout_s,
+            priority=self.priority or "normal",
             on_overflow=self.on_overflow or "error",
             keep_alive=seconds(self.keep_alive),
         )
@@ -165,11 +173,12 @@ class InferBody(Sampled):
     raw: bool = False
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
-    def request(self) -> GenerationRequest:
+    def request(self, asker: str) -> GenerationRequest:
         """The request; InvalidRequest where fields contradict each other."""
         if self.raw and self.system is not None:
             raise InvalidRequest("A raw prompt has no system message: put it into the prompt.", param="system")
-        return replace(self.sampled(), prompt=self.prompt, system=self.system, raw=self.raw, logprobs=self.logprobs)
+        common = self.sampled(asker)
+        return replace(common, prompt=self.prompt, system=self.system, raw=self.raw, logprobs=self.logprobs)
 
 
 class StreamOptions(Body):
@@ -234,13 +243,13 @@ class ChatBody(OpenAIBody):
         """The most tokens asked for, by the new name or the old."""
         return self.max_completion_tokens or self.max_tokens
 
-    def request(self) -> GenerationRequest:
+    def request(self, asker: str) -> GenerationRequest:
         """The request; InvalidRequest where fields contradict each other."""
         self.check_stream()
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest("top_logprobs needs logprobs to be true.", param="top_logprobs")
         return replace(
-            self.sampled(),
+            self.sampled(asker),
             messages=tuple(item.message() for item in self.messages),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )
@@ -261,10 +270,10 @@ class CompletionBody(OpenAIBody):
     best_of: None = None
     suffix: None = None
 
-    def requests(self) -> list[GenerationRequest]:
+    def requests(self, asker: str) -> list[GenerationRequest]:
         """A request for each prompt; InvalidRequest where fields contradict each other."""
         self.check_stream()
-        common = replace(self.sampled(), raw=True, logprobs=self.logprobs)
+        common = replace(self.sampled(asker), raw=True, logprobs=self.logprobs)
         prompts = _prompts(self.prompt)
         if len(prompts) * (self.n or 1) > _MOST_CHOICES:
             raise InvalidRequest(f"Prompts times n may be {_MOST_CHOICES} at most.", param="n")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
 
+from fairlead import checks
+from fairlead.errors import InvalidRequest
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
+from fairlead.service.request import NOBODY
+from fairlead.service.users import Users
+
+USER_HEADER: Final = "X-Fairlead-User"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class Services:
 
     registry: Registry
     generator: Generator
+    users: Users
     metrics: Metrics
     started_at: float = field(default_factory=time.monotonic)
 
@@ -33,5 +40,17 @@ def id_of(request: Request) -> str:
     return cast(str, request.state.request_id)
 
 
+def asker_of(request: Request) -> str:
+    """Who asks, by the header; a body's `user` stands above it. InvalidRequest where that is no name."""
+    given = request.headers.get(USER_HEADER)
+    if not given:
+        return NOBODY
+    try:
+        return checks.user_name(given.encode("latin-1").decode())  # headers are bytes; people write UTF-8
+    except ValueError:
+        raise InvalidRequest(f"The header {USER_HEADER} is no user's name.", param=USER_HEADER) from None
+
+
 Served = Annotated[Services, Depends(services_of)]
 RequestId = Annotated[str, Depends(id_of)]
+Asker = Annotated[str, Depends(asker_of)]

@@ -41,7 +41,7 @@ def list_models(
         on_disk = path.stat().st_size if path else entry.size_bytes
         what = (entry.architecture or "", entry.parameters or "", entry.quantization or "")
         rows.append((entry.name, *what, size(on_disk), "on disk" if path else "available"))
-    table(("NAME", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "STATE"), rows)
+    table([("NAME", "ARCHITECTURE", "PARAMETERS", "QUANTIZATION", "SIZE", "STATE"), *rows])
     use = catalogue.shelf.disk_use()
     partial = f", and {size(use.partial_bytes)} of unfinished downloads" if use.partial_bytes else ""
     note(f"The models folder takes {size(use.models_bytes)}{partial}; {size(use.free_bytes)} are free.")

@@ -12,7 +12,7 @@ from fairlead.config import CONFIG_FILE, load_settings
 
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
-_NOT_SHOWN = ("models", "model_defaults")
+_NOT_SHOWN = ("users", "models", "model_defaults")
 
 
 @app.callback()
@@ -32,4 +32,5 @@ def check(home: Home = None, config: Config = None) -> None:
     for item in fields(settings):
         if item.name not in _NOT_SHOWN:
             typer.echo(safe(f"  {item.name} = {getattr(settings, item.name)}"))
+    typer.echo(safe(f"  users = {', '.join(settings.users)}"))
     typer.echo(safe(f"  models = {', '.join(models)}"))

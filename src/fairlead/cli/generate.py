@@ -133,7 +133,7 @@ async def _print(client: FairleadClient, prompt: str, options: Options, *, as_js
     """Print the answer; the exit status says whether it came to its own end."""
     import msgspec
 
-    from fairlead.client import Text
+    from fairlead.client import Answer, Text
 
     if as_json:
         answer = await client.infer(prompt, **options)
@@ -145,7 +145,7 @@ async def _print(client: FairleadClient, prompt: str, options: Options, *, as_js
             if isinstance(event, Text):
                 say(event.text)
                 last = event.text or last
-            else:
+            elif isinstance(event, Answer):
                 reason = event.finish_reason
     if not last.endswith("\n"):
         say("\n")

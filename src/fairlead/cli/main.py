@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import catalogue, config, doctor, generate, models, serve
+from fairlead.cli import bench, catalogue, config, doctor, generate, models, serve, top
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -77,7 +77,9 @@ for command in (
     models.ps,
     models.load,
     models.unload,
+    top.top,
     doctor.doctor,
+    bench.bench,
 ):
     app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")

@@ -28,20 +28,18 @@ def ps(url: Url = None, home: Home = None, config: Config = None) -> None:
     if not held:
         note("No model is loaded.")
         return
-    table(
-        ("NAME", "STATE", "CONTEXT", "MEMORY", "ESTIMATED", ""),
-        [
-            (
-                model.name,
-                model.state,
-                str(model.context_length or ""),
-                size(model.memory.used_bytes or model.memory.estimated_bytes),
-                size(model.memory.estimated_bytes),
-                _remarks(model),
-            )
-            for model in held
-        ],
-    )
+    rows = [
+        (
+            model.name,
+            model.state,
+            str(model.context_length or ""),
+            size(model.memory.used_bytes or model.memory.estimated_bytes),
+            size(model.memory.estimated_bytes),
+            _remarks(model),
+        )
+        for model in held
+    ]
+    table([("NAME", "STATE", "CONTEXT", "MEMORY", "ESTIMATED", ""), *rows])
 
 
 def load(

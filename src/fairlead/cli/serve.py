@@ -31,7 +31,7 @@ def serve(
     kv_tokens: Annotated[
         int | None, typer.Option(help="Tokens that the KV cache holds for all requests.", show_default="by memory")
     ] = None,
-    kv_type: Annotated[str | None, typer.Option(help="f16 or f32.", show_default="f16")] = None,
+    kv_type: Annotated[str | None, typer.Option(help="f16, f32 or q8.", show_default="f16")] = None,
     max_batch_tokens: Annotated[
         int | None, typer.Option(help="Most tokens that one step computes.", show_default="512")
     ] = None,

@@ -1,9 +1,9 @@
-"""What the commands write to a terminal: text that cannot steer it, sizes, progress."""
+"""What the commands write to a terminal: text that cannot steer it, sizes, tables, progress."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +41,14 @@ def size(nbytes: float | None) -> str:
             return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
         nbytes /= 1000
     raise AssertionError
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell, the header first: plain text, so that it can be cut and searched."""
+    cells = [[safe(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 class Update(Protocol):
@@ -86,6 +94,19 @@ def _bar(bars: Progress, what: str) -> Update:
     return update
 
 
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """Shows on stderr what is being done: the last word of it on a terminal, else a line for each."""
+    if not sys.stderr.isatty():
+        yield note
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as status:
+        yield lambda stage: status.update(Text(safe(stage)))
+
+
 def _lines(what: str) -> Update:
     current = ""
 
@@ -96,11 +117,3 @@ def _lines(what: str) -> Update:
             note(f"{what}: {phase}" + (f" ({size(total)})" if total else ""))
 
     return update
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell: plain text, so that it can be cut and searched."""
-    cells = [list(header), *([safe(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -29,10 +29,12 @@ from fairlead.engine.messages import (
     Load,
     Loaded,
     LoadFailed,
+    Priority,
     Progress,
     Sampling,
     Stats,
     Token,
+    Waiting,
 )
 from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady
 
@@ -58,6 +60,21 @@ class Generation(AsyncIterator[Token | Finished]):
         self._ended = False
         self._error: FairleadError | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """Its place among those that have not begun, or had to pause; None where it runs, as far as the worker told."""
+        return self._client._queue.get(self.id)
+
+    async def ready(self, within_s: float) -> bool:
+        """Wait for so long that something can be taken without waiting; whether it can, the end included."""
+        if not self._events and not self._ended:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.wait({self._waiter}, timeout=within_s)
+            finally:
+                self._waiter = None
+        return bool(self._events) or self._ended
 
     def cancel(self, reason: FinishReason = "cancelled") -> None:
         """Ask the worker to stop; what it had drawn, and `Finished` with this reason, still come."""
@@ -121,6 +138,7 @@ class EngineClient:
         loop = asyncio.get_running_loop()
         self.stats: Stats | None = None
         """The newest that the worker told."""
+        self._queue: dict[int, Waiting] = {}
         self._process = process
         self._on_progress = on_progress
         self._connection = ServerConnection(self._hear, self._lost)
@@ -207,6 +225,11 @@ class EngineClient:
         min_tokens: int = 0,
         stop_tokens: Sequence[int] = (),
         timeout_s: float | None = None,
+        client: int = 0,
+        weight: float = 1.0,
+        priority: Priority = "normal",
+        salt: int = 0,
+        public_tokens: int = 0,
     ) -> Generation:
         """Ask for an answer to `tokens`; the fields are those of `messages.Generate`.
 
@@ -225,6 +248,11 @@ class EngineClient:
             min_tokens=min_tokens,
             stop_tokens=list(stop_tokens),
             timeout_s=timeout_s,
+            client=client,
+            weight=weight,
+            priority=priority,
+            salt=salt,
+            public_tokens=public_tokens,
         )
         try:
             self._connection.send(command)
@@ -272,6 +300,7 @@ class EngineClient:
                         generation._end(_error(event.code, event.message))
                 case Stats():
                     self.stats = event
+                    self._queue = {waiting.id: waiting for waiting in event.queue}
                 case Progress():
                     if self._on_progress is not None:
                         self._on_progress(event.done, event.total)

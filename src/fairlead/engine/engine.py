@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from fairlead.engine.messages import Cancel, Event, Failed, Finished, Generate, Stats
+from fairlead.engine.meter import Meter
 from fairlead.engine.runner import Runner, Sampled
 from fairlead.engine.scheduler import Batch, Scheduler
 from fairlead.errors import EngineFailed, FairleadError, InvalidRequest
@@ -31,13 +32,17 @@ class Engine:
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
-        self._steps = 0
-        self._step_s = 0.0
+        self._meter = Meter()
 
     @property
     def has_work(self) -> bool:
         """Whether a request has not ended yet."""
         return self._scheduler.has_work
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return self._scheduler.waiting
 
     def add(self, command: Generate) -> list[Event]:
         """Accept a request, or refuse it with a `Failed`."""
@@ -51,7 +56,7 @@ class Engine:
             self._runner.open(command.id, command.sampling, command.tokens, command.min_tokens, command.stop_tokens)
         except Exception as error:
             log.exception("no sampler could be made for request %d", command.id)
-            return self._scheduler.fail([command.id], *_told(error))
+            return self._scheduler.fail([command.id], *_told(error), self._clock())
         return []
 
     def cancel(self, command: Cancel) -> list[Event]:
@@ -63,35 +68,58 @@ class Engine:
         now = self._clock()
         events = self._scheduler.expire(now)
         batch = self._scheduler.schedule(now)
+        drawn_before = self._scheduler.decode_tokens
         if batch:
             try:
                 sampled = self._forward(batch)
             except Exception as error:
                 log.exception("a step of %d requests failed", len(batch))
-                events += self._scheduler.fail([chunk.request_id for chunk in batch], *_told(error))
+                events += self._scheduler.fail([chunk.request_id for chunk in batch], *_told(error), self._clock())
             else:
                 events += self._scheduler.update(batch, sampled, self._clock())
-            self._steps += 1
-            self._step_s = self._clock() - now
+            drawn = self._scheduler.decode_tokens - drawn_before
+            self._meter.count(self._clock() - now, self._scheduler.budget_s, drawn)
         return self._closed(events)
 
     def stats(self) -> Stats:
         """The state after the last step."""
+        scheduler, meter = self._scheduler, self._meter
         return Stats(
-            running=self._scheduler.running,
-            waiting=self._scheduler.waiting,
-            free_pages=self._scheduler.cache.free_pages,
-            total_pages=self._scheduler.cache.page_count,
-            steps=self._steps,
-            prefill_tokens=self._scheduler.prefill_tokens,
-            decode_tokens=self._scheduler.decode_tokens,
-            step_s=self._step_s,
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            free_pages=scheduler.cache.free_pages,
+            cached_pages=scheduler.cache.cached_pages,
+            total_pages=scheduler.cache.page_count,
+            steps=meter.steps,
+            prefill_tokens=scheduler.prefill_tokens,
+            decode_tokens=scheduler.decode_tokens,
+            cached_tokens=scheduler.cached_tokens,
+            drafted_tokens=scheduler.drafted_tokens,
+            accepted_tokens=scheduler.accepted_tokens,
+            preemptions=scheduler.preemptions,
+            prefill_rate=scheduler.pace.prefill_rate(),
+            decode_rate=meter.decode_rate(),
+            step_s=meter.last_s,
+            budget_s=meter.last_budget_s,
+            step_seconds=meter.seconds,
+            step_counts=list(meter.counts),
+            over_budget=meter.over_budget,
+            clients=scheduler.loads(),
+            queue=scheduler.queue(self._clock()),
         )
 
     def _forward(self, batch: Batch) -> Sequence[Sampled]:
         """What the runner drew, checked to be what it was asked for."""
         sampled = self._runner.forward(batch)
-        if [draw.request_id for draw in sampled] != [chunk.request_id for chunk in batch if chunk.samples]:
+        begin = 0
+        for chunk in batch:
+            end = begin
+            while end < len(sampled) and sampled[end].request_id == chunk.request_id:
+                end += 1
+            if not chunk.samples <= end - begin <= chunk.samples + chunk.drafts:
+                raise EngineFailed("The model drew other tokens than it was asked for.")
+            begin = end
+        if begin != len(sampled):
             raise EngineFailed("The model answered for other requests than it was asked for.")
         return sampled
 

@@ -12,7 +12,12 @@ from typing import Literal
 import msgspec
 
 FinishReason = Literal["stop", "length", "cancelled", "timeout"]
-KVType = Literal["f16", "f32"]
+KVType = Literal["f16", "f32", "q8"]
+Policy = Literal["fair", "fcfs"]
+Priority = Literal["low", "normal", "high"]
+
+STEP_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Upper bounds of the classes in which step times are counted; one class more holds those above."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +52,21 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 # ---- commands: server to worker -------------------------------------------------------------------
 
 
+class Scheduling(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model's time is shared out."""
+
+    policy: Policy = "fair"
+    """"fcfs" serves in order of arrival whoever asks: the measure of what fairness costs."""
+    step_budget_s: float | None = None
+    """The gap that a running answer may feel while prompts are read; None: see `budget.py`."""
+    max_running: int = 64
+    """Most requests that hold pages at once."""
+    prefix_cache: bool = True
+    """Whether what prompts have in common is computed once."""
+    lookup: bool = True
+    """Whether answers that quote their prompt are guessed ahead and verified."""
+
+
 class Load(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The first command, once: load this file. Answered by `Progress`* and then `Loaded` or `LoadFailed`."""
 
@@ -60,6 +80,7 @@ class Load(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """0: as many as processors are given to this process."""
     max_batch_tokens: int = 512
     """Most rows that one step computes."""
+    scheduling: Scheduling = Scheduling()
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -75,6 +96,16 @@ class Generate(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     stop_tokens: list[int] = []
     """Drawing one of these ends the answer; it is not reported."""
     timeout_s: float | None = None
+    client: int = 0
+    """Whose request it is, by a number of the service's own: time is shared out between clients."""
+    weight: float = 1.0
+    """The client's share relative to others'; above 0."""
+    priority: Priority = "normal"
+    """"high" comes before the same client's others; "low" gives way to everybody."""
+    salt: int = 0
+    """Prefixes are shared between requests of the same salt."""
+    public_tokens: int = 0
+    """This many tokens at the beginning are no secret: they are shared whatever the salt."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -164,12 +195,40 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-class Stats(msgspec.Struct, frozen=True, tag=True):
+class Waiting(msgspec.Struct, frozen=True):
+    """A request that holds no pages yet, or none any more."""
+
+    id: int
+    client: int
+    position: int
+    """How many are expected to begin before it."""
+    wait_s: float | None
+    """Until its turn comes, as estimated from what was measured; None before anything was."""
+
+
+class ClientLoad(msgspec.Struct, frozen=True):
+    """What one client has of a model."""
+
+    client: int
+    running: int
+    waiting: int
+    prefill_tokens: int
+    """Computed for it since the load."""
+    decode_tokens: int
+    """Drawn for it since the load."""
+    counter: float
+    """Its virtual token counter, on which its turn depends."""
+
+
+class Stats(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The state of the engine after a step; sent at most a few times a second while there is work."""
 
     running: int
     waiting: int
     free_pages: int
+    """Pages that hold nothing."""
+    cached_pages: int
+    """Pages that nobody uses but whose content may be asked for again; given away when pages are needed."""
     total_pages: int
     steps: int
     """Steps since the load."""
@@ -177,8 +236,32 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
     """Prompt tokens computed since the load."""
     decode_tokens: int
     """Tokens drawn since the load."""
+    cached_tokens: int
+    """Prompt tokens since the load that were found computed."""
+    drafted_tokens: int
+    """Tokens guessed ahead since the load."""
+    accepted_tokens: int
+    """Those of them that were drawn indeed."""
+    preemptions: int
+    """Times since the load that a running request had to give its pages back."""
+    prefill_rate: float | None
+    """Prompt tokens a second, as a step full of them takes now; None before one was seen."""
+    decode_rate: float | None
+    """Tokens drawn a second over the last seconds; None before any was."""
     step_s: float
     """How long the last step took."""
+    budget_s: float
+    """How long it should have taken at most."""
+    step_seconds: float
+    """How long all steps since the load took."""
+    step_counts: list[int]
+    """Steps since the load by how long they took: the classes of `STEP_BUCKETS_S`."""
+    over_budget: int
+    """Steps since the load that took more than 1.2 times their budget."""
+    clients: list[ClientLoad]
+    """Those with requests, and those served lately."""
+    queue: list[Waiting]
+    """In the order in which they are expected to begin."""
 
 
 Event = Progress | Loaded | LoadFailed | Token | Finished | Failed | Stats

@@ -23,6 +23,8 @@ class Chunk:
         start: tokens of this request that are in the KV cache already.
         pages: the request's pages in order of position; enough for `start + len(tokens)` tokens.
         samples: whether the token after the last of these is to be drawn.
+        drafts: how many of the last tokens are guesses. Then a token is drawn after the last that is known, and after
+            each guess that the draw before it was equal to; 0 where `samples` is False, and below `len(tokens)`.
     """
 
     request_id: int
@@ -30,6 +32,7 @@ class Chunk:
     start: int
     pages: Sequence[int]
     samples: bool
+    drafts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +80,6 @@ class Runner(Protocol):
     def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
         """Compute the chunks' tokens, write their keys and values into their pages, and draw.
 
-        Returns one `Sampled` for each chunk with `samples`, in order.
+        Returns for each chunk with `samples`, in order, one `Sampled`; where it has drafts one more for each of them
+        that was drawn indeed. What was computed for other drafts is in the pages and void.
         """

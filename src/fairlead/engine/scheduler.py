@@ -5,6 +5,11 @@ computes some of the difference for some requests: one token where an answer run
 read or a preempted request is resumed. (The idea is that of vLLM's v1 scheduler; chunked prefill is Agrawal
 et al., "Sarathi-Serve", OSDI 2024.)
 
+A step is made in this order. Running answers get their rows (`rotation.py`), and the pages for them. What is
+left of the step's time (`pace.py`) is filled with prompts, those running and those waiting (`waiting.py`) in
+one order, that of their clients' counters (`fairness.py`). Tokens that several requests have in common are
+computed by the first of them in that order; the others find them done (`kv_cache.py`).
+
 Owns the order of requests and their ends; knows no clock, no I/O and no arrays. Whoever drives it says what
 time it is.
 """
@@ -12,16 +17,35 @@ time it is.
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from fairlead.engine.budget import Budget
+from fairlead.engine.fairness import Clients
+from fairlead.engine.forecast import Forecast
 from fairlead.engine.kv_cache import KVCache
-from fairlead.engine.messages import Event, Failed, Finished, FinishReason, Generate, Token
-from fairlead.engine.request import Request
+from fairlead.engine.messages import (
+    ClientLoad,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    Scheduling,
+    Token,
+    Waiting,
+)
+from fairlead.engine.pace import Pace
+from fairlead.engine.request import Request, refusal
+from fairlead.engine.rotation import SLACK, Rotation
 from fairlead.engine.runner import Chunk, Sampled
-from fairlead.errors import InvalidRequest, PromptTooLong
+from fairlead.engine.speculation import speculate
+from fairlead.engine.step import Step
+from fairlead.engine.waiting import Turn, WaitingQueue, first_to_stop, turn
 
 Batch = list[Chunk]
+
+FAIR = Scheduling()
+"""How time is shared out where nothing else is asked for."""
 
 
 class Scheduler:
@@ -35,19 +59,46 @@ class Scheduler:
         cache: the pages; nobody else deals them.
         context_length: the longest sequence, prompt and answer together, in tokens.
         max_batch_tokens: most tokens of a batch, and so most requests that run at once.
+        scheduling: how time is shared out.
     """
 
-    def __init__(self, cache: KVCache, *, context_length: int, max_batch_tokens: int) -> None:
+    def __init__(
+        self, cache: KVCache, *, context_length: int, max_batch_tokens: int, scheduling: Scheduling = FAIR
+    ) -> None:
         self.cache = cache
+        self.pace = Pace()
+        self._rotation = Rotation(self.pace)
+        self._budget = Budget(self.pace, scheduling.step_budget_s)
         # A request that has all pages to itself must be able to reach its end.
         self._longest = min(context_length, cache.capacity)
         self._max_batch_tokens = max_batch_tokens
+        # Whoever is admitted, and everybody who ran before, has a token in that batch.
+        self._max_running = min(scheduling.max_running, max_batch_tokens)
+        self._scheduling = scheduling
+        self._fair = scheduling.policy == "fair"
+        self._clients = Clients()
+        self._forecast = Forecast()
         self._requests: dict[int, Request] = {}
-        self._waiting: deque[Request] = deque()
+        self._waiting = WaitingQueue(scheduling.policy)
         self._running: dict[int, Request] = {}  # in order of admission
         self._deadlines: list[tuple[float, int]] = []  # a heap; may hold requests that have ended since
+        self._accepted = 0
+        self._admissions = 0
+        self._blocked = False  # whether the last step had to leave somebody waiting
+        self._number = 0  # of the step
+        self._step = Step(self.pace, max_batch_tokens)
+        self._scheduled_at = 0.0
+        self._answers_s = 0.0
         self.prefill_tokens = 0
+        """Prompt tokens computed, those computed again included."""
         self.decode_tokens = 0
+        self.cached_tokens = 0
+        """Prompt tokens found computed."""
+        self.drafted_tokens = 0
+        """Tokens guessed ahead."""
+        self.accepted_tokens = 0
+        """Those of them that were drawn."""
+        self.preemptions = 0
 
     @property
     def has_work(self) -> bool:
@@ -64,23 +115,23 @@ class Scheduler:
         """Requests that hold none."""
         return len(self._waiting)
 
+    @property
+    def budget_s(self) -> float:
+        """How long the last batch should take at most."""
+        return self._budget.whole_s
+
     def add(self, command: Generate, now: float) -> list[Event]:
         """Queue a request, or refuse it with a `Failed`. ValueError if its id is in use."""
         if command.id in self._requests:
             raise ValueError(f"request {command.id} is there already")
-        timed = command.timeout_s is None or command.timeout_s > 0
-        if not command.tokens or command.max_tokens < 1 or not timed:
-            message = "A request needs a prompt, and max_tokens and timeout_s above 0."
-            return [Failed(command.id, InvalidRequest.code, message)]
-        if len(command.tokens) >= self._longest:
-            message = (
-                f"The prompt has {len(command.tokens)} tokens; prompt and answer together may have "
-                f"{self._longest}. Shorten the prompt, or load the model with a longer context."
-            )
-            return [Failed(command.id, PromptTooLong.code, message)]
-        request = Request.accept(command, self._longest, now)
+        refused = refusal(command, self._longest)
+        if refused is not None:
+            return [refused]
+        client = self._clients.enter(command.client, now)
+        request = Request.accept(command, self._accepted, client, self._longest, now)
+        self._accepted += 1
         self._requests[request.id] = request
-        self._waiting.append(request)
+        self._waiting.push(request)
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, request.id))
         return []
@@ -100,53 +151,70 @@ class Scheduler:
                 events.append(self._finish(request, "timeout", now))
         return events
 
-    def fail(self, request_ids: Iterable[int], code: str, message: str) -> list[Event]:
+    def fail(self, request_ids: Iterable[int], code: str, message: str, now: float) -> list[Event]:
         """End requests that could not be computed."""
         events: list[Event] = []
         for request_id in request_ids:
             request = self._requests.get(request_id)
             if request is not None:
-                self._forget(request)
+                self._forget(request, now)
                 events.append(Failed(request_id, code, message))
         return events
 
     def schedule(self, now: float) -> Batch:
-        """The next batch: the token of every running answer, then as much of the prompts as fits."""
-        batch: Batch = []
-        prompts: list[Request] = []
-        for request in list(self._running.values()):
-            if request.id not in self._running:
-                break  # preempted for an older one, and with it all that were admitted after it
-            if request.uncomputed > 1:
-                prompts.append(request)
-            elif self._make_room(request):
-                batch.append(self._chunk(request, 1, now))
-        room = self._max_batch_tokens - len(batch)
-        for request in prompts:
-            if room == 0:
-                break
-            batch.append(self._chunk(request, min(room, request.uncomputed), now))
-            room -= len(batch[-1].tokens)
-        while room > 0 and (admitted := self._admit()) is not None:
-            batch.append(self._chunk(admitted, min(room, admitted.uncomputed), now))
-            room -= len(batch[-1].tokens)
-        return batch
+        """The next batch: a token of the running answers whose turn it is, then as much of the prompts as fits."""
+        self._number += 1
+        self._scheduled_at = now
+        answers = [request for request in self._running.values() if request.uncomputed == 1]
+        for client in self._clients.known():
+            client.answering = False
+        for request in answers:
+            request.client.answering = True
+        if self._fair:
+            self._rotation.begin(answers, self._number)
+        step = self._step = Step(self.pace, self._max_batch_tokens)
+        self._budget.begin(answers)
+        for request in self._with_pages(self._rows(now) if self._fair else answers, now):
+            request.served = self._number
+            step.add(request, 1)
+        self._answers_s = step.seconds()
+        answering = list(step.counts)
+        self._read(step, now)
+        if self._scheduling.lookup and not step.reads:
+            speculate(step, [request for request in answering if not self._rotation.ahead(request.client)], self.cache)
+        for request in step.counts:
+            request.started = now if request.started is None else request.started
+        return [step.chunk(request, self.cache.table(request.id)) for request in step.counts]
 
     def update(self, batch: Batch, sampled: Sequence[Sampled], now: float) -> list[Event]:
-        """Take in what a batch computed: one of `sampled` for each chunk that samples, in order."""
+        """Take in what a batch computed and drew, as `Runner.forward` returns it."""
+        self.pace.learn(self._step.rows, self._step.attended, now - self._scheduled_at)
+        self._rotation.end(now - self._scheduled_at)
         events: list[Event] = []
-        draws = iter(sampled)
+        begin = 0
         for chunk in batch:
-            draw = next(draws) if chunk.samples else None
+            end = begin
+            while end < len(sampled) and sampled[end].request_id == chunk.request_id:
+                end += 1
             request = self._running.get(chunk.request_id)
-            if request is None:
-                continue  # cancelled while the batch ran
-            end = chunk.start + len(chunk.tokens)
-            self.prefill_tokens += max(0, min(end, request.prompt_length) - chunk.start)
-            request.computed = end
-            if draw is not None:
-                self._take(request, draw, now, events)
+            if request is not None:  # else cancelled while the batch ran
+                self._take(request, chunk, sampled[begin:end], now, events)
+            begin = end
         return events
+
+    def loads(self) -> list[ClientLoad]:
+        """What each client has, and had."""
+        return self._clients.loads()
+
+    def queue(self, now: float) -> list[Waiting]:
+        """Those who wait, in the order in which they are expected to begin."""
+        return self._forecast.waits(
+            self._waiting.expected(now),
+            openings=0 if self._blocked else self._max_running - len(self._running),
+            running=len(self._running),
+            unread=sum(request.uncomputed for request in self._running.values()),
+            prefill_rate=self.pace.prefill_rate(),
+        )
 
     def check_integrity(self) -> None:
         """Raise AssertionError where the state contradicts itself."""
@@ -156,71 +224,182 @@ class Scheduler:
         assert waiting | self._running.keys() == self._requests.keys(), "a request is lost"
         assert not waiting & self._running.keys(), "a request waits and runs"
         assert all(request.computed == 0 for request in self._waiting), "a waiting request has computed"
-        held = sum(len(self.cache.table(request_id)) for request_id in self._running)
-        assert held + self.cache.free_pages == self.cache.page_count, "pages belong to no running request"
         for request in self._running.values():
+            assert self.cache.table(request.id), "a running request has no pages"
             assert 0 <= request.computed < len(request.tokens) < request.length_limit, "a request is past the end"
+        for client in self._clients.known():
+            own = [request for request in self._requests.values() if request.client is client]
+            assert client.requests == len(own), "a client's requests are miscounted"
+            assert client.running == sum(request.id in self._running for request in own), "what runs is miscounted"
 
-    def _take(self, request: Request, draw: Sampled, now: float, events: list[Event]) -> None:
-        """Add a drawn token to its request, which may end with it."""
-        self.decode_tokens += 1
-        if request.answered is None:
-            request.answered = now
-        if draw.token in request.stop_tokens:
-            events.append(self._finish(request, "stop", now))
-            return
-        request.tokens.append(draw.token)
-        events.append(Token(request.id, draw.token, draw.logprob, draw.top))
-        if len(request.tokens) >= request.length_limit:
-            events.append(self._finish(request, "length", now))
+    # ---- answers ---------------------------------------------------------------------------------
 
-    def _admit(self) -> Request | None:
-        """Let the first that waits run, if there are pages.
+    def _rows(self, now: float) -> list[Request]:
+        """The answers that get a row, which depends on whose prompt is the most urgent."""
+        prompts = [*self._reading(), *([] if self._blocked else self._waiting.heads())]
+        urgent = [r for r in prompts if self._rotation.favours(r.client) and not r.gives_way(now)]
+        newcomer = min(urgent, key=lambda request: turn(request, now, "fair"), default=None)
+        return self._rotation.rows(newcomer, self._budget.whole_s)
+
+    def _with_pages(self, answers: Iterable[Request], now: float) -> list[Request]:
+        """Give answers the pages for their next tokens; those of them that run still when all have theirs.
+
+        Where none is left, what was begun last gives up its own; of a client who is far ahead before others.
+        It is never the last request running, for one that has the cache to itself can reach its end.
+        """
+        answers = list(answers)
+        for request in answers:
+            while request.id in self._running and not self.cache.grow(request.id, len(request.tokens)):
+                self._preempt(first_to_stop(self._running.values(), now, self._scheduling.policy))
+        return [request for request in answers if request.id in self._running]
+
+    def _preempt(self, request: Request) -> None:
+        """Take a request's pages; it waits, and computes again what is not found when its turn comes."""
+        del self._running[request.id]
+        request.client.running -= 1
+        request.computed = 0
+        self.cache.release(request.id)
+        self._waiting.push(request)
+        self.preemptions += 1
+
+    # ---- prompts ---------------------------------------------------------------------------------
+
+    def _reading(self) -> list[Request]:
+        """Running requests whose prompts are not read, or not read again."""
+        return [request for request in self._running.values() if request.uncomputed > 1]
+
+    def _read(self, step: Step, now: float) -> None:
+        """Fill what is left of a step with prompts.
+
+        A page that two of them need next is computed for the first; the other keeps its place and finds it
+        in a later step. (Nobody owns the computing of a page: it is done by whoever's turn comes first.)
+        """
+        wanted: set[int] = set()
+        for request in self._in_turn(step, now):
+            found = request.reach(self.cache.computed(request.id))
+            request.cached += found
+            self.cached_tokens += found
+            page = self.cache.next_page(request.id)
+            if page in wanted:
+                continue
+            count = self._room(step, request)
+            if count == 0:
+                break
+            wanted.add(page)
+            step.read(request, count)
+
+    def _room(self, step: Step, request: Request) -> int:
+        """How many tokens of a prompt the step has time for."""
+        whole_s, further_s = self._budget.whole_s, self._budget.further_s
+        saved_s = self._rotation.saved_s(request.client)
+        if saved_s is None:
+            return step.room(request, whole_s if self._rotation.favours(request.client) else further_s)
+        return step.room(request, min(further_s, self._answers_s + saved_s), least=0)
+
+    def _in_turn(self, step: Step, now: float) -> Iterator[Request]:
+        """Running prompts and, as they are admitted, waiting ones: each when its turn comes, until the rows are full.
+
+        Nobody is admitted before another whose turn came earlier and who still waits for pages.
+        """
+
+        def entry(request: Request) -> tuple[Turn, Request]:
+            return turn(request, now, self._scheduling.policy, step.charge(request.client)), request
+
+        turns = [entry(request) for request in [*self._reading(), *self._waiting.heads()]]
+        heapq.heapify(turns)
+        self._blocked = False
+        while turns and step.rows < self._max_batch_tokens:
+            then, request = heapq.heappop(turns)
+            current = entry(request)
+            if current[0] > then and turns and turns[0] < current:
+                heapq.heappush(turns, current)  # its client was served since
+                continue
+            if request.id not in self._running:
+                self._blocked = self._blocked or not self._admit(request, step, now)
+                if self._blocked:
+                    continue
+                following = self._waiting.next_of(request)
+                if following is not None:
+                    heapq.heappush(turns, entry(following))
+            yield request
+
+    def _admit(self, request: Request, step: Step, now: float) -> bool:
+        """Let a waiting request run, if there are pages and not too many run; others may have to make room.
 
         It gets pages for all of its tokens at once, so that nobody begins to read a prompt and is preempted
-        half way by others who begin too: pages run out only where answers grow. No more run than a batch has
-        tokens, because whoever is admitted, and everybody who ran before, has one in that batch.
+        half way by others who begin too: pages run out only where answers grow.
         """
-        if not self._waiting:
-            return None
-        request = self._waiting[0]
-        if not self.cache.grow(request.id, len(request.tokens)):
-            return None
-        self._waiting.popleft()
-        self._running[request.id] = request
-        return request
-
-    def _make_room(self, request: Request) -> bool:
-        """Give a running request the page for its last token; False where it had to be preempted itself."""
-        while not self.cache.grow(request.id, len(request.tokens)):
-            if self._preempt() is request:
+        while not self._take_in(request):
+            victim = self._flooding(request)
+            if victim is None:
                 return False
+            step.drop(victim)
+            self._preempt(victim)
+        self._waiting.remove(request)
+        self._admissions += 1
+        request.admission, request.admitted = self._admissions, now
+        request.client.running += 1
+        self._running[request.id] = request
         return True
 
-    def _preempt(self) -> Request:
-        """Take the pages of the request admitted last; it is the next to come, and computes again."""
-        _, request = self._running.popitem()
-        self.cache.release(request.id)
-        request.computed = 0
-        self._waiting.appendleft(request)
-        return request
+    def _take_in(self, request: Request) -> bool:
+        return len(self._running) < self._max_running and self.cache.admit(
+            request.id,
+            request.tokens,
+            salt=request.salt,
+            public_tokens=request.public_tokens,
+            share=self._scheduling.prefix_cache,
+        )
 
-    def _chunk(self, request: Request, count: int, now: float) -> Chunk:
-        """The next `count` tokens of a request."""
-        if request.started is None:
-            request.started = now
-        start, end = request.computed, request.computed + count
-        tokens = request.tokens[start:end]
-        return Chunk(request.id, tokens, start, self.cache.table(request.id), end == len(request.tokens))
+    def _flooding(self, request: Request) -> Request | None:
+        """Whose place a waiting request may take: where its client runs nothing and another, far ahead, several.
+
+        It is the newest of the client who was served most.
+        """
+        if not self._fair or request.client.running:
+            return None
+        most = max(self._running.values(), key=lambda other: (other.client.counter, other.admission), default=None)
+        if most is None or most.client.running < 2 or most.client.counter - request.client.counter <= SLACK:
+            return None
+        return most
+
+    # ---- results ---------------------------------------------------------------------------------
+
+    def _take(self, request: Request, chunk: Chunk, draws: Sequence[Sampled], now: float, events: list[Event]) -> None:
+        """Take in what was computed and drawn for one request, which may end with it."""
+        end = chunk.start + len(chunk.tokens) - chunk.drafts
+        self.prefill_tokens += max(0, min(end, request.prompt_length) - chunk.start)
+        request.client.charge_prompt(request.reach(end), request.weight)
+        reason = None
+        for draw in draws:
+            self.decode_tokens += 1
+            request.client.charge_answer(1, request.weight)
+            reason = request.take(draw.token, now)
+            if reason != "stop":
+                events.append(Token(request.id, draw.token, draw.logprob, draw.top))
+            if reason is not None:
+                break
+        self.drafted_tokens += chunk.drafts
+        self.accepted_tokens += max(0, len(draws) - 1)
+        # Each draw but the last was a draft that is computed.
+        known = min(end + max(0, len(draws) - 1), len(request.tokens))
+        request.computed = known
+        self.cache.fill(request.id, known)
+        if reason is not None:
+            events.append(self._finish(request, reason, now))
 
     def _finish(self, request: Request, reason: FinishReason, now: float) -> Finished:
         """End a request as its caller may expect."""
-        self._forget(request)
+        self._forget(request, now)
         return Finished(request.id, reason, request.usage(), request.timing(now))
 
-    def _forget(self, request: Request) -> None:
+    def _forget(self, request: Request, now: float) -> None:
         """Drop a request and give its pages back."""
         del self._requests[request.id]
         if self._running.pop(request.id, None) is None:
             self._waiting.remove(request)
+        else:
+            request.client.running -= 1
+            self._forecast.left(now - request.admitted)
         self.cache.release(request.id)
+        self._clients.leave(request.client, now)

@@ -33,7 +33,10 @@ RunnerFactory = Callable[[Load, Callable[[int, int], None]], tuple[Runner, Loade
 
 DEFAULT_RUNNER = "fairlead.kernels.native_runner:load"
 REPORT_EVERY_S = 0.25
-"""Between two `Stats`, and between two `Progress`, lie at least this many seconds."""
+"""Between two `Stats`, and between two `Progress`, lie at least this many seconds,"""
+
+QUEUE_EVERY_S = 0.02
+"""or this many where a request has begun to wait: its caller hears at once that it does."""
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ def work(connection: WorkerConnection, runner: str) -> None:
 
 def _serve(connection: WorkerConnection, engine: Engine, commands: list[Command]) -> None:
     """Take commands in between the steps, and wait for them where there is nothing to compute."""
-    reported = -REPORT_EVERY_S
+    reported, told_waiting = -REPORT_EVERY_S, 0
     while True:
         events: list[Event] = []
         for command in commands:
@@ -94,9 +97,9 @@ def _serve(connection: WorkerConnection, engine: Engine, commands: list[Command]
         events += engine.step()
         now = time.monotonic()
         idle = not engine.has_work
-        if idle or now - reported >= REPORT_EVERY_S:
+        if idle or now - reported >= (QUEUE_EVERY_S if engine.waiting > told_waiting else REPORT_EVERY_S):
             events.append(engine.stats())
-            reported = now
+            reported, told_waiting = now, engine.waiting
         if events:
             connection.send(events)
         commands = connection.receive(wait=idle)
@@ -130,6 +133,7 @@ def _load(load: Load, runner: str, connection: WorkerConnection) -> tuple[Engine
         KVCache(loaded_runner.page_count, loaded_runner.page_size),
         context_length=load.context_length,
         max_batch_tokens=min(load.max_batch_tokens, loaded_runner.max_batch_tokens),
+        scheduling=load.scheduling,
     )
     return Engine(scheduler, loaded_runner), loaded
 

@@ -2,10 +2,28 @@
 
 from fairlead.kernels._native import (
     PAGE_TOKENS,
+    ThreadPool,
+    arithmetic_units,
     instruction_set,
     instruction_sets,
+    measure_peak,
+    measure_read_bandwidth,
     packed_bytes,
+    product_unit,
     set_instruction_set,
+    vector_unit,
 )
 
-__all__ = ["PAGE_TOKENS", "instruction_set", "instruction_sets", "packed_bytes", "set_instruction_set"]
+__all__ = [
+    "PAGE_TOKENS",
+    "ThreadPool",
+    "arithmetic_units",
+    "instruction_set",
+    "instruction_sets",
+    "measure_peak",
+    "measure_read_bandwidth",
+    "packed_bytes",
+    "product_unit",
+    "set_instruction_set",
+    "vector_unit",
+]

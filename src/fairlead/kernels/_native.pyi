@@ -12,7 +12,10 @@ U8 = NDArray[np.uint8]
 # ---- cpu ------------------------------------------------------------------------------------------
 
 def instruction_sets() -> list[str]:
-    """What this processor can run, worst first: portable, avx2, avx512, vnni, amx."""
+    """What this processor can run, worst first: portable, avx2, avx-vnni, avx512, vnni, amx."""
+
+def emulated_instruction_sets() -> list[str]:
+    """What it can run in emulation, for tests: amx-emulated. Never chosen by itself."""
 
 def instruction_set() -> str:
     """The one in use: the best, or FAIRLEAD_ISA. ValueError where that names none or one it lacks."""
@@ -52,35 +55,67 @@ class Weight:
 def matmul(weight: Weight, x: F32, pool: ThreadPool, bias: F32 | None = None, y: F32 | None = None) -> F32:
     """x [rows, inputs] times the weight, [rows, outputs]; added to a copy of `y` where given."""
 
+# ---- peaks ----------------------------------------------------------------------------------------
+
+def arithmetic_units() -> list[str]:
+    """The units that this processor has and `measure_peak` knows, whatever the instruction set in use."""
+
+def measure_peak(unit: str, pool: ThreadPool, seconds: float) -> float:
+    """Operations a second of all threads together, a multiply-add being two. ValueError for a unit it lacks."""
+
+def measure_read_bandwidth(pool: ThreadPool, nbytes: int, seconds: float) -> float:
+    """Bytes a second that all threads together read of so much memory. MemoryError where there is none."""
+
+def product_unit(weight: Weight, rows: int) -> str:
+    """What computes the product of a weight and so many rows, in the instruction set in use."""
+
+def vector_unit() -> str:
+    """What computes everything else, attention in particular."""
+
 # ---- plan -----------------------------------------------------------------------------------------
 
 PAGE_TOKENS: int
 """Tokens in a page of the KV cache."""
 
 class KvCache:
-    """Keys and values in pages; `type` is f16 or f32."""
+    """Keys and values in pages; `type` is f16, f32 or q8 (8 bits, with a scale for each token and head).
 
-    def __init__(self, *, layers: int, heads: int, head_dim: int, pages: int, type: str = "f16") -> None: ...
+    All of its memory is taken at once, by the threads of `pool` where there is one. MemoryError where there is too
+    little.
+    """
+
+    def __init__(
+        self, *, layers: int, heads: int, head_dim: int, pages: int, type: str = "f16", pool: ThreadPool | None = None
+    ) -> None: ...
     @property
     def page_bytes(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
 
 class Plan:
-    """A recorded step. Buffers are numbers; weights must outlive the plan (the caller holds them).
+    """A recorded step. Rows are numbers; weights must outlive the plan (the caller holds them).
 
-    All recording calls raise ValueError where buffers and weights do not fit together.
+    All recording calls raise ValueError where rows and weights do not fit together. Those that give rows record what
+    is computed wherever these are read; what `swiglu`, `add`, `attention` and the outputs of stages name must be
+    buffers, which are held in memory.
     """
 
     def __init__(self, pool: ThreadPool, cache: KvCache) -> None: ...
     def buffer(self, width: int, selected: bool = False) -> int: ...
-    def embed(self, out: int, weight: Weight) -> None: ...
-    def rms_norm(self, out: int, x: int, weight: F32, eps: float) -> None: ...
-    def layer_norm(self, out: int, x: int, weight: F32, bias: F32, eps: float) -> None: ...
+    def embedding(self, weight: Weight) -> int: ...
+    def rms_norm(self, x: int, weight: F32, eps: float) -> int: ...
+    def layer_norm(self, x: int, weight: F32, bias: F32, eps: float) -> int: ...
+    def add(self, a: int, b: int) -> int: ...
+    def swiglu(self, gate: int, up: int) -> int: ...
+    def gelu(self, x: int) -> int: ...
+    def select(self, x: int) -> int: ...
+    def rotations(self, frequencies: Sequence[float]) -> int: ...
+    def hold(self, out: int, x: int) -> None:
+        """A stage that computes x and holds it in the buffer `out`."""
+
     def products(self, x: int, products: list[tuple[Weight, F32 | None, int, bool]]) -> None:
         """Products that share x: weight, bias, out, and whether to add to what out holds."""
 
-    def rotations(self, out: int, frequencies: Sequence[float]) -> None: ...
     def attention(
         self,
         out: int,
@@ -94,10 +129,6 @@ class Plan:
         scale: float,
         rope: str,
     ) -> None: ...
-    def add(self, out: int, a: int, b: int) -> None: ...
-    def swiglu(self, out: int, gate: int, up: int) -> None: ...
-    def gelu(self, out: int, x: int) -> None: ...
-    def select(self, out: int, x: int) -> None: ...
     def reserve(self, rows: int, selected: int) -> None:
         """Take the memory that a step of this many rows and selected rows needs."""
 
@@ -107,8 +138,10 @@ class Plan:
     def rows(self, buffer: int, count: int) -> F32:
         """A copy of a buffer's first rows, [count, width]."""
 
-    def draw(self, buffer: int, samplers: Sequence[Sampler]) -> list[Draw]:
-        """One token from each of the first rows. ValueError where a row holds no finite logit."""
+    def draw(self, buffer: int, samplers: Sequence[Sampler], guesses: Sequence[Sequence[int]]) -> list[list[Draw]]:
+        """Tokens from the first rows, of which each sampler has one and one more for each of its guesses: a draw from
+        its first row, and from a next one for as long as the draw is equal to the guess. ValueError where a row
+        holds no finite logit."""
 
     @property
     def nbytes(self) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from fairlead.engine.messages import Load, Loaded, Sampling
@@ -17,6 +16,7 @@ from fairlead.gguf.quants import dequantise
 from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import _native
 from fairlead.kernels.lowering import lower
+from fairlead.kernels.processors import given_processors
 from fairlead.models import record
 from fairlead.models.plan import Rows
 
@@ -34,7 +34,7 @@ def load(load: Load, progress: ReportProgress) -> tuple[NativeRunner, Loaded]:
         ModelFileError: the file is damaged, or of a kind that is not built in.
     """
     began = time.monotonic()
-    threads = load.threads or len(psutil.Process().cpu_affinity())
+    threads = load.threads or given_processors()
     with GGUFFile.open(Path(load.path)) as file:
         runner = NativeRunner(
             file,
@@ -82,10 +82,13 @@ class NativeRunner:
             head_dim=plan.kv.head_dim,
             pages=self.page_count,
             type=kv_type,
+            pool=self._pool,
         )
         self._plan = _native.Plan(self._pool, self._cache)
         weights = _Weights(file, self._pool, progress or (lambda _done, _total: None))
         self._logits, self._weights = lower(plan, self._plan, weights.matrix, weights.vector)
+        self.weights = weights.packed
+        """By the rows of the file's tensors that they hold."""
         self._plan.reserve(max_batch_tokens, min(max_batch_tokens, LIKELY_DRAWS))
         self._samplers: dict[int, _native.Sampler] = {}
         self._reports: dict[int, bool] = {}
@@ -137,35 +140,38 @@ class NativeRunner:
         self._reports.pop(request_id, None)
 
     def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
-        """Compute the chunks and draw for those that sample."""
-        self._run(chunks, [chunk.samples for chunk in chunks])
-        drawing = [chunk.request_id for chunk in chunks if chunk.samples]
-        draws = self._plan.draw(self._logits, [self._samplers[request] for request in drawing])
+        """Compute the chunks and draw for those that sample, after each draft that proves right too."""
+        drawing = [chunk for chunk in chunks if chunk.samples]
+        self._run(chunks, [chunk.drafts + 1 if chunk.samples else 0 for chunk in chunks])
+        draws = self._plan.draw(
+            self._logits,
+            [self._samplers[chunk.request_id] for chunk in drawing],
+            [chunk.tokens[len(chunk.tokens) - chunk.drafts :] for chunk in drawing],
+        )
         return [
-            Sampled(request, draw.token, draw.logprob, draw.top)
-            if self._reports[request]
-            else Sampled(request, draw.token)
-            for request, draw in zip(drawing, draws, strict=True)
+            Sampled(chunk.request_id, draw.token, draw.logprob, draw.top)
+            if self._reports[chunk.request_id]
+            else Sampled(chunk.request_id, draw.token)
+            for chunk, drawn in zip(drawing, draws, strict=True)
+            for draw in drawn
         ]
 
     def logits(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Compute the chunks; the logits after each of their tokens, [tokens, vocabulary]. For tests and scoring."""
-        selected = self._run(chunks, None)
-        return self._plan.rows(self._logits, selected)
+        counts = [len(chunk.tokens) for chunk in chunks]
+        self._run(chunks, counts)
+        return self._plan.rows(self._logits, sum(counts))
 
-    def _run(self, chunks: Sequence[Chunk], samples: list[bool] | None) -> int:
-        """Runs the plan, selecting the last row of the chunks that sample, or all rows; returns how many."""
+    def _run(self, chunks: Sequence[Chunk], counts: list[int]) -> None:
+        """Runs the plan; of each chunk the last so many rows have logits."""
         tokens, positions, first_row, first_page, pages, selected = (array("i") for _ in range(6))
         first_row.append(0)
         first_page.append(0)
-        for number, chunk in enumerate(chunks):
+        for chunk, count in zip(chunks, counts, strict=True):
             tokens.extend(chunk.tokens)
             positions.extend(range(chunk.start, chunk.start + len(chunk.tokens)))
             pages.extend(chunk.pages)
-            if samples is None:
-                selected.extend(range(first_row[-1], len(tokens)))
-            elif samples[number]:
-                selected.append(len(tokens) - 1)
+            selected.extend(range(len(tokens) - count, len(tokens)))
             first_row.append(len(tokens))
             first_page.append(len(pages))
         self._plan.run(
@@ -176,7 +182,6 @@ class NativeRunner:
             pages=np.frombuffer(pages, np.int32),
             selected=np.frombuffer(selected, np.int32) if selected else np.empty(0, np.int32),
         )
-        return len(selected)
 
 
 class _Weights:
@@ -186,21 +191,21 @@ class _Weights:
         self._file = file
         self._pool = pool
         self._progress = progress
-        self._packed: dict[Rows, _native.Weight] = {}
+        self.packed: dict[Rows, _native.Weight] = {}
         self._done = 0
         self._total = sum(tensor.nbytes for tensor in file.tensors.values())
 
     def matrix(self, rows: Rows) -> _native.Weight:
         """A weight, packed; the same object where an output head is tied to the embedding."""
-        if rows not in self._packed:
+        if rows not in self.packed:
             tensor = self._file.tensors[rows.tensor]
             inputs = tensor.shape[1]
             row_bytes = tensor.format.bytes_for(inputs)
             data = tensor.data[rows.begin * row_bytes : rows.end * row_bytes]
-            self._packed[rows] = _native.Weight(tensor.format, data, rows.end - rows.begin, inputs, self._pool)
+            self.packed[rows] = _native.Weight(tensor.format, data, rows.end - rows.begin, inputs, self._pool)
             self._done += len(data)
             self._progress(self._done, self._total)
-        return self._packed[rows]
+        return self.packed[rows]
 
     def vector(self, rows: Rows) -> NDArray[np.float32]:
         """A norm's weight or a bias, as fp32."""

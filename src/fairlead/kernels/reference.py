@@ -20,8 +20,9 @@ F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 
 GROUP = 32
-MOST_CODE = np.float32(127 * 256)
 """Activations that share a scale."""
+MOST_CODE = np.float32(32767)
+"""The largest code of an activation."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,7 @@ def dequantise(number: int, blocks: U8, outputs: int, inputs: int) -> F32:
 def quantise_rows(x: F32) -> F64:
     """Activations [rows, inputs] as the integer products see them: 16-bit codes in groups of 32.
 
-    The scale is max|x| / 32512, so that a code's high byte is at most 127; a low byte of -128 becomes -127. Groups
-    whose largest magnitude is below 2⁻¹¹¹ count as zero.
+    The scale is max|x| / 32767. Groups whose largest magnitude is below 2⁻¹¹¹ count as zero.
     """
     groups = x.reshape(x.shape[0], -1, GROUP)
     largest = np.abs(groups).max(axis=-1, keepdims=True)
@@ -160,7 +160,6 @@ def quantise_rows(x: F32) -> F64:
     inverse = np.where(used, MOST_CODE / np.where(used, largest, 1), 0).astype(np.float32)
     scale = np.where(used, largest / MOST_CODE, 0)
     codes = np.rint(groups * inverse)
-    codes += codes - 256 * np.floor((codes + 128) / 256) == -128
     restored: F64 = (codes.astype(np.float64) * scale).reshape(x.shape)
     return restored
 

@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from fairlead.engine.client import Generation
-from fairlead.engine.messages import Finished, FinishReason, Token, Usage
+from fairlead.engine.messages import Finished, FinishReason, Token, Usage, Waiting
 from fairlead.errors import FairleadError
 from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.service.context import Context
 from fairlead.service.metrics import Metrics
 from fairlead.service.model import Lease
 from fairlead.service.text_stream import Detokenizer, StopStrings
+from fairlead.service.users import User
 
 _LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON does not have."""
@@ -153,31 +154,42 @@ class Roster:
         """Every answer."""
         return [answer for answers in self._by_id.values() for answer in answers]
 
-    def expect(self, count: int) -> None:
-        """Answers will come, whose prompts are being read; `expect(-count)` once they are here or will not be."""
-        self._count(waiting=count)
+    def places_free_in_s(self, places: int, user: User | None = None) -> float:
+        """When so many of those who wait, be they of one user or all, are expected to wait no more."""
+        waits = sorted(
+            wait_s
+            for answer in self.all()
+            if not answer.began and user in (None, answer.user) and (wait_s := answer.expected_wait_s) is not None
+        )
+        return waits[places - 1] if places <= len(waits) else max([self.usual_wait_s, *waits])
+
+    def expect(self, user: User, count: int) -> None:
+        """Answers will come, whose prompts are being read; `-count` once they are here or will not be."""
+        self._count(user, waiting=count)
 
     def enter(self, answer: Answer) -> None:
         """A new answer waits for its first token."""
         self._by_id.setdefault(answer.id, []).append(answer)
-        self._count(waiting=1)
+        self._count(answer.user, waiting=1)
 
-    def began(self, wait_s: float) -> None:
+    def began(self, answer: Answer, wait_s: float) -> None:
         """An answer has its first token."""
-        self._count(waiting=-1, running=1)
+        self._count(answer.user, waiting=-1, running=1)
         self.usual_wait_s += 0.1 * (wait_s - self.usual_wait_s)
 
-    def leave(self, answer: Answer, *, began: bool) -> None:
+    def leave(self, answer: Answer) -> None:
         """An answer is over."""
         others = self._by_id[answer.id]
         others.remove(answer)
         if not others:
             del self._by_id[answer.id]
-        self._count(waiting=0 if began else -1, running=-1 if began else 0)
+        self._count(answer.user, waiting=0 if answer.began else -1, running=-1 if answer.began else 0)
 
-    def _count(self, *, waiting: int = 0, running: int = 0) -> None:
+    def _count(self, user: User, *, waiting: int = 0, running: int = 0) -> None:
         self.waiting += waiting
         self.running += running
+        user.waiting += waiting
+        user.running += running
         if self.waiting or self.running:
             self.empty.clear()
         else:
@@ -193,6 +205,7 @@ class Answer:
     def __init__(
         self,
         request_id: str,
+        user: User,
         *,
         lease: Lease,
         generation: Generation,
@@ -203,8 +216,11 @@ class Answer:
         metrics: Metrics,
     ) -> None:
         self.id = request_id
+        self.user = user
         self.model = lease.model.name
         self.context = context
+        self.tokens = 0
+        """Drawn so far."""
         self.result: Result | None = None
         self._closed = False
         self._lease = lease
@@ -220,6 +236,29 @@ class Answer:
         self._token_gap = metrics.token_gap.labels(self.model)
         roster.enter(self)
 
+    @property
+    def began(self) -> bool:
+        """Whether it has its first token."""
+        return self._first_at is not None
+
+    @property
+    def place(self) -> Waiting | None:
+        """Where it waits, as the engine told last; None while it has the model's attention, or nothing was told yet."""
+        return self._generation.waiting
+
+    @property
+    def expected_wait_s(self) -> float | None:
+        """Until its first token, by the rate at which prompts are read now; None while that is not known."""
+        place, stats = self.place, self._lease.model.engine.stats
+        turn_s = 0.0 if place is None else place.wait_s
+        if turn_s is None or stats is None or not stats.prefill_rate:
+            return None
+        return turn_s + len(self.context.tokens) / stats.prefill_rate
+
+    async def ready(self, within_s: float) -> bool:
+        """Wait for so long that `pieces` has something; whether it has, the end included."""
+        return await self._generation.ready(within_s)
+
     async def pieces(self) -> AsyncIterator[Piece]:
         """The answer as it comes.
 
@@ -228,7 +267,7 @@ class Answer:
         """
         async for event in self._generation:
             if isinstance(event, Token):
-                self._note_time()
+                self._count()
                 if not self._assembly.stopped and (piece := self._take(event)) is not None:
                     yield piece
             else:
@@ -253,10 +292,11 @@ class Answer:
         if self._closed:
             return
         self._closed = True
-        self._roster.leave(self, began=self._first_at is not None)
+        self._roster.leave(self)
         self._lease.release()
         reason = self.result.finish_reason if self.result is not None else "abandoned"
         self._metrics.finished.labels(self.model, reason).inc()
+        self._metrics.count_service(self.user.label, len(self.context.tokens) if self.began else 0, self.tokens)
         await self._generation.aclose()
 
     async def __aenter__(self) -> Self:
@@ -273,11 +313,12 @@ class Answer:
             self._generation.cancel("stop")
         return piece
 
-    def _note_time(self) -> None:
+    def _count(self) -> None:
         now = time.monotonic()
+        self.tokens += 1
         if self._first_at is None:
             self._first_at = now
-            self._roster.began(now - self._arrived)
+            self._roster.began(self, now - self._arrived)
             self._metrics.first_token.labels(self.model).observe(now - self._arrived)
         else:
             self._token_gap.observe(now - self._last_at)

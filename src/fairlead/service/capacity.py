@@ -16,6 +16,9 @@ from typing import Final
 
 import psutil
 
+from fairlead import control_groups
+from fairlead.control_groups import number
+
 _ANSWERS_WITHIN_S: Final = 10.0
 """A driver that hangs must not hold up whoever wants to know."""
 
@@ -29,7 +32,7 @@ class Gpu:
     available_bytes: int
 
 
-def available_bytes(cgroup_root: Path = Path("/sys/fs/cgroup")) -> int:
+def available_bytes(cgroup_root: Path = control_groups.ROOT) -> int:
     """What this process and its children may still take: the machine's memory or its control group's."""
     available = int(psutil.virtual_memory().available)
     for limit, used in _cgroup_limits(cgroup_root):
@@ -88,34 +91,13 @@ def _gpus_by_program() -> tuple[Gpu, ...]:
 
 def _cgroup_limits(root: Path) -> Iterable[tuple[int, int]]:
     """(limit, used without what the kernel would give back) of the control groups that hold this process."""
-    group = root / _own_group().lstrip("/")
-    for folder in (group, *group.parents):
-        if folder != root and root not in folder.parents:
-            break
-        if (limit := _number(folder / "memory.max")) is not None:
-            yield limit, (_number(folder / "memory.current") or 0) - _reclaimable(folder / "memory.stat", "")
-    version_1 = root / "memory"
-    if (limit := _number(version_1 / "memory.limit_in_bytes")) is not None:
-        used = _number(version_1 / "memory.usage_in_bytes") or 0
-        yield limit, used - _reclaimable(version_1 / "memory.stat", "total_")
-
-
-def _own_group() -> str:
-    """The path of this process's group in the unified hierarchy; "/" where there is none."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "/"
-    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
-
-
-def _number(path: Path) -> int | None:
-    """The number in a control file; None where there is no file, or it says "max"."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+    for folder in control_groups.unified(root):
+        if (limit := number(folder / "memory.max")) is not None:
+            yield limit, (number(folder / "memory.current") or 0) - _reclaimable(folder / "memory.stat", "")
+    for folder in control_groups.of_controller("memory", root):
+        if (limit := number(folder / "memory.limit_in_bytes")) is not None:
+            used = number(folder / "memory.usage_in_bytes") or 0
+            yield limit, used - _reclaimable(folder / "memory.stat", "total_")
 
 
 def _reclaimable(path: Path, prefix: str) -> int:

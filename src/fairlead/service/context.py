@@ -7,11 +7,11 @@ works on the processor alone and may take long for a long text: call it in a thr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairlead.errors import InvalidRequest, PromptTooLong
 from fairlead.service.model import LoadedModel
-from fairlead.service.prompt import Message
+from fairlead.service.prompt import Message, common_prefix
 from fairlead.service.request import GenerationRequest, check_tokens
 
 _ANSWER_SHARE = 4
@@ -25,6 +25,8 @@ class Context:
     tokens: Sequence[int]
     dropped_messages: int = 0
     dropped_tokens: int = 0
+    public_tokens: int = 0
+    """How many tokens at the beginning are of no user's writing."""
 
 
 def fit(request: GenerationRequest, model: LoadedModel) -> Context:
@@ -46,7 +48,7 @@ def fit(request: GenerationRequest, model: LoadedModel) -> Context:
         if request.on_overflow == "drop_oldest":
             context = _drop_oldest(messages, context, model, _kept_free(request, model.context_length))
     _check_length(request, context, model.context_length)
-    return context
+    return replace(context, public_tokens=len(common_prefix(model.opening, context.tokens)))
 
 
 def conversation(request: GenerationRequest, default_system: str | None) -> Sequence[Message]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from fairlead.config import Settings
+from fairlead.config import ModelDefaults, Settings
 from fairlead.gguf.reader import GGUFFile
 from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.models import describe
@@ -48,11 +49,14 @@ class Reading:
     facts: Facts
     tokenizer: Tokenizer
     template: ChatTemplate
+    opening: Sequence[int]
+    """How the template opens a conversation with the configuration's system prompt."""
 
     @classmethod
-    def of(cls, path: Path, settings: Settings) -> Self:
+    def of(cls, path: Path, settings: Settings, defaults: ModelDefaults) -> Self:
         """Read a file; takes up to seconds for a large vocabulary. Errors as in `Facts.read`."""
         with GGUFFile.open(path) as file:
             facts = Facts.of(file, settings)
             tokenizer = Tokenizer.from_metadata(file.metadata)
-            return cls(facts, tokenizer, ChatTemplate.from_metadata(file.metadata, tokenizer))
+            template = ChatTemplate.from_metadata(file.metadata, tokenizer)
+            return cls(facts, tokenizer, template, template.opening(defaults.system))

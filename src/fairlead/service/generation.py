@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -19,10 +20,13 @@ from fairlead.service.context import Context, conversation, fit
 from fairlead.service.metrics import Metrics
 from fairlead.service.model import Lease, LoadedModel
 from fairlead.service.registry import Registry
-from fairlead.service.request import GenerationRequest, check_tokens
+from fairlead.service.request import NOBODY, GenerationRequest, check_tokens
+from fairlead.service.users import User, Users
 
 _SHORTEST_RETRY_S = 1.0
-_LONGEST_RETRY_S = 60.0
+_LONGEST_RETRY_S = 600.0
+_EVERYBODY = 0
+"""The salt of prefixes that all users share; users' own are their numbers."""
 
 
 class Generator:
@@ -31,12 +35,14 @@ class Generator:
     Args:
         registry: the models.
         metrics: where answers are counted.
+        users: those whose answers they are.
         max_waiting: how many may wait for their first token at once; one more is refused.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, *, max_waiting: int = 1024) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, users: Users, *, max_waiting: int) -> None:
         self._roster = Roster()
         self._registry = registry
+        self._users = users
         self._metrics = metrics
         self._max_waiting = max_waiting
         metrics.waiting.set_function(lambda: self._roster.waiting)
@@ -51,14 +57,15 @@ class Generator:
             ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
-        async with self._place(count), self._hold(request.model, request.keep_alive) as lease:
+        user = self._users.find(request.user)
+        async with self._place(user, count), self._hold(request.model, user.name, request.keep_alive) as lease:
             context = await asyncio.to_thread(fit, request, lease.model)
             seed = secrets.randbits(63) if request.seed is None else request.seed
             answers: list[Answer] = []
             try:
                 for index in range(count):
                     each = replace(request, seed=(seed + index) % 2**64)
-                    answers.append(self._begin(each, request_id, lease, context, arrived))
+                    answers.append(self._begin(each, request_id, user, lease, context, arrived))
             except BaseException:
                 for answer in answers:
                     await answer.aclose()
@@ -67,7 +74,7 @@ class Generator:
 
     async def tokenize(self, request: GenerationRequest) -> tuple[Sequence[int], LoadedModel]:
         """The token ids that a model sees for messages, or those of a raw prompt without a mark in front."""
-        async with self._hold(request.model) as lease:
+        async with self._hold(request.model, request.user) as lease:
             model = lease.model
 
             def encode() -> Sequence[int]:
@@ -77,9 +84,9 @@ class Generator:
 
             return await asyncio.to_thread(encode), model
 
-    async def detokenize(self, tokens: Sequence[int], name: str | None) -> str:
+    async def detokenize(self, tokens: Sequence[int], name: str | None, user: str = NOBODY) -> str:
         """The text of token ids; InvalidRequest for one that the model does not have."""
-        async with self._hold(name) as lease:
+        async with self._hold(name, user) as lease:
             check_tokens(tokens, lease.model.tokenizer.vocab_size, "tokens")
             return await asyncio.to_thread(lease.model.tokenizer.decode, list(tokens))
 
@@ -102,8 +109,12 @@ class Generator:
         for answer in self._roster.all():
             answer.fail(Draining("The server is shutting down; the answer was cut off."))
 
+    def under_way(self) -> list[Answer]:
+        """The answers that have not ended."""
+        return self._roster.all()
+
     def _begin(
-        self, request: GenerationRequest, request_id: str, lease: Lease, context: Context, arrived: float
+        self, request: GenerationRequest, request_id: str, user: User, lease: Lease, context: Context, arrived: float
     ) -> Answer:
         model = lease.model
         longest = request.longest_answer(model.defaults, model.context_length - len(context.tokens))
@@ -118,9 +129,15 @@ class Generator:
             min_tokens=min(request.min_tokens, longest),
             stop_tokens=() if request.ignore_eos else tuple(model.tokenizer.stop_ids),
             timeout_s=request.timeout_s,
+            client=user.number,
+            weight=user.weight,
+            priority=request.priority,
+            salt=_EVERYBODY if model.share_prefixes else user.number,
+            public_tokens=context.public_tokens,
         )
         return Answer(
             request_id,
+            user,
             lease=lease.share(generation.cancel),
             generation=generation,
             assembly=assembly,
@@ -131,26 +148,30 @@ class Generator:
         )
 
     @contextlib.asynccontextmanager
-    async def _place(self, count: int) -> AsyncIterator[None]:
+    async def _place(self, user: User, count: int) -> AsyncIterator[None]:
         """A place among those who wait, while the prompt is read; afterwards the answers count themselves."""
-        waiting = self._roster.waiting
-        if waiting + count > self._max_waiting:
-            usual = self._roster.usual_wait_s
-            raise QueueFull(
-                f"{waiting} requests are waiting already; try again later.",
-                retry_after_s=min(max(usual, _SHORTEST_RETRY_S), _LONGEST_RETRY_S),
-            )
-        self._roster.expect(count)
+        roster = self._roster
+        if (over := user.waiting + count - user.max_waiting) > 0:
+            raise _full(f"{user.max_waiting} of your requests", roster.places_free_in_s(over, user))
+        if (over := roster.waiting + count - self._max_waiting) > 0:
+            raise _full(f"{self._max_waiting} requests", roster.places_free_in_s(over))
+        roster.expect(user, count)
         try:
             yield
         finally:
-            self._roster.expect(-count)
+            roster.expect(user, -count)
 
     @contextlib.asynccontextmanager
-    async def _hold(self, name: str | None, keep_alive: float | None = None) -> AsyncIterator[Lease]:
+    async def _hold(self, name: str | None, user: str, keep_alive: float | None = None) -> AsyncIterator[Lease]:
         """Hold a model, once it is there, for something that is soon over and cannot be cancelled."""
-        lease = await self._registry.acquire(name, lambda: None, keep_alive=keep_alive)
+        lease = await self._registry.acquire(name, lambda: None, user=user, keep_alive=keep_alive)
         try:
             yield lease
         finally:
             lease.release()
+
+
+def _full(most: str, free_in_s: float) -> QueueFull:
+    retry_after_s = min(max(free_in_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+    message = f"At most {most} may wait at once, and so many do; try again in {math.ceil(retry_after_s)} s."
+    return QueueFull(message, retry_after_s=retry_after_s)

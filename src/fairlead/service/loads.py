@@ -138,7 +138,7 @@ class Loads:
                 await asyncio.wait({model.unloading})
             path = await self._library.file(model)
             model.state = "loading"
-            reading = await asyncio.to_thread(Reading.of, path, self._settings)
+            reading = await asyncio.to_thread(Reading.of, path, self._settings, model.entry.defaults)
             model.facts = reading.facts
             async with self._memory:
                 loaded = await self._bring_up(model, path, reading, on_demand=on_demand)

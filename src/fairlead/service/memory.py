@@ -11,27 +11,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from fairlead.config import Settings
-from fairlead.engine.messages import Load
+from fairlead.engine.messages import Load, Scheduling
 from fairlead.errors import DoesNotFit
 from fairlead.gguf.reader import Tensor
 from fairlead.kernels import packed_bytes
+from fairlead.kernels.processors import given_processors
 from fairlead.models import ModelDescription
 
-_KV_ITEM: Final = {"f16": 2, "f32": 4}
+_KV_ITEM: Final = {"f16": 2, "f32": 4, "q8": 1}
+_KV_SCALE: Final = {"f16": 0, "f32": 0, "q8": 4}
+"""Bytes of a number in the KV cache, and of the scale that those of one token and head share."""
 _PROCESS: Final = 60 << 20
 """A worker without a model: the interpreter and its libraries take 44 to 53 MiB, the more the larger the vocabulary."""
 _THREAD: Final = 1 << 20
 """A thread's stack, and its own room for what it computes."""
 _SLACK: Final = 0.005
 """Share of the weights kept free beside them: what allocating and the kernel's tables of pages take."""
-_WIDTHS: Final = 8
+_WIDTHS: Final = 4
 _HIDDENS: Final = 3
-"""Rows of the model's width, and of its MLP's, that one token needs at once."""
-_ROWS_OF_LOGITS: Final = 64
-"""Requests that draw a token in one step."""
+"""Rows of the model's width, and of its MLP's, that one token needs at once, packed ones included; and its keys and
+values."""
+_SOFTMAX: Final = 2
+"""Numbers that a softmax keeps beside its sums: the largest score and the total."""
+_LEAST_DRAWS: Final = 64
+"""Rows of logits that a worker keeps room for, however few requests may run; guesses need no more."""
+_SEGMENT_QUERIES: Final = 4 * 16 * 32
+"""Queries for each thread whose sums over segments of a long context are kept (csrc/attention_stage.cpp): tasks by
+segments by queries."""
 _ROOMY_KV: Final = 16_384
 """Tokens of KV cache wanted where there is memory: some chats beside each other."""
 _MODEST_CONTEXT: Final = 4096
@@ -62,9 +69,12 @@ class Plan:
     context_length: int
     kv_tokens: int
     estimate: Estimate
+    parallel: int | None = None
+    """Most requests that shall run at once, where that was asked for."""
 
     def command(self, path: Path, settings: Settings) -> Load:
         """What a worker is told that shall load this file so."""
+        budget_ms = settings.step_budget_ms
         return Load(
             path=str(path),
             context_length=self.context_length,
@@ -72,6 +82,13 @@ class Plan:
             kv_type=settings.kv_type,
             threads=settings.threads,
             max_batch_tokens=settings.max_batch_tokens,
+            scheduling=Scheduling(
+                policy=settings.policy,
+                step_budget_s=None if budget_ms is None else budget_ms / 1000,
+                max_running=min(self.parallel or settings.max_running, settings.max_running),
+                prefix_cache=settings.prefix_cache,
+                lookup=settings.lookup,
+            ),
         )
 
 
@@ -84,7 +101,7 @@ class Wish:
     kv_tokens: int | None = None
     """None takes a roomy cache where it is cheap."""
     parallel: int | None = None
-    """Requests of the whole context that the cache shall hold; stands above `kv_tokens`."""
+    """Requests of the whole context that run at once, and that the cache shall hold; stands above `kv_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +117,18 @@ class Footprint:
     @classmethod
     def of(cls, description: ModelDescription, tensors: Iterable[Tensor], settings: Settings) -> Footprint:
         """The footprint of a model file under these settings."""
-        item = _KV_ITEM[settings.kv_type]
-        row = description.width * _WIDTHS + description.feed_forward * _HIDDENS
-        logits = _ROWS_OF_LOGITS * description.vocabulary
         kv = description.kv
+        row = description.width * _WIDTHS + description.feed_forward * _HIDDENS + 2 * kv.heads * kv.head_dim
+        draws = min(max(_LEAST_DRAWS, settings.max_running), settings.max_batch_tokens)
+        threads = settings.threads or given_processors()
+        segments = threads * _SEGMENT_QUERIES * (kv.head_dim + _SOFTMAX)
+        vector = kv.head_dim * _KV_ITEM[settings.kv_type] + _KV_SCALE[settings.kv_type]
         return cls(
             weight_bytes=sum(_loaded_bytes(tensor) for tensor in tensors),
-            work_bytes=4 * (settings.max_batch_tokens * row + logits),
-            kv_bytes_per_token=2 * kv.layers * kv.heads * kv.head_dim * item,
+            work_bytes=4 * (settings.max_batch_tokens * row + draws * description.vocabulary + segments),
+            kv_bytes_per_token=2 * kv.layers * kv.heads * vector,
             trained_context=description.context_length,
-            threads=settings.threads or len(psutil.Process().cpu_affinity()),
+            threads=threads,
         )
 
     def estimate(self, kv_tokens: int) -> Estimate:
@@ -125,7 +144,7 @@ class Footprint:
         """The least with which this model may be loaded: what was asked for, or a modest context."""
         context = wish.context_length or min(_MODEST_CONTEXT, self.trained_context)
         tokens = context * wish.parallel if wish.parallel else max(context, wish.kv_tokens or 0)
-        return Plan(context, tokens, self.estimate(tokens))
+        return Plan(context, tokens, self.estimate(tokens), wish.parallel)
 
     def plan(self, wish: Wish, available: int) -> Plan:
         """Choose what was left open, and see that it fits into `available` bytes.
@@ -144,7 +163,7 @@ class Footprint:
         elif tokens is None:
             tokens = min(max(2 * context, _ROOMY_KV), affordable // 2)
         tokens = max(tokens, context)
-        plan = Plan(context, tokens, self.estimate(tokens))
+        plan = Plan(context, tokens, self.estimate(tokens), wish.parallel)
         if plan.estimate.required_bytes > available:
             raise self.does_not_fit(plan, available)
         return plan

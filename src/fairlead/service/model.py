@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,10 @@ class LoadedModel:
     context_length: int
     defaults: ModelDefaults
     estimate: Estimate
+    opening: Sequence[int] = ()
+    """How prompts begin that begin with no user's words: with the configuration's system prompt, in the template."""
+    share_prefixes: bool = False
+    """Whether users share all that their prompts have in common, and not the opening alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ template makes of it. Where a prompt goes from here, and whether it fits, is not
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,11 @@ _SENTINELS: Final = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 _TEMPLATE_CHARS: Final = 1 << 20
 _GROWTH: Final = 8
 _MAX_DEPTH: Final = 64
+
+_UNLIKE: Final = ("a", "1")
+"""What users may begin with, of which no two characters are in one token."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,20 @@ class ChatTemplate:
             text = safe
         return self._with_one_bos(self._tokenizer.encode_marked(text, sentinel))
 
+    def opening(self, system: str | None) -> Sequence[int]:
+        """The tokens with which every conversation begins that has this system prompt, or with None has none.
+
+        They are what conversations have in common whose users begin differently: so none of them depends on what a
+        user wrote, be it that the tokenizer joins the user's first letters to what stands before.
+        """
+        first = [Message("system", system)] if system else []
+        try:
+            one, other = (self.render([*first, Message("user", text)]) for text in _UNLIKE)
+        except (InvalidRequest, ModelFileError) as error:
+            logger.info("the template takes no plain conversation, and so knows no opening: %s", error.message)
+            return ()
+        return common_prefix(one, other)
+
     def _text(
         self,
         messages: Sequence[Message],
@@ -138,6 +158,14 @@ class ChatTemplate:
             return ids
         given = next((number for number, token_id in enumerate(ids) if token_id != bos), len(ids))
         return [bos] * (given > 0 or self._tokenizer.add_bos) + ids[given:]
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
+    """The tokens with which both begin."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return one[:place]
+    return one if len(one) <= len(other) else other
 
 
 def _map_texts(value: object, function: Callable[[str], str], depth: int = 0) -> object:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from fairlead.config import Settings
+from fairlead.engine import messages
 from fairlead.engine.client import EngineClient
 from fairlead.errors import Conflict, DoesNotFit, Draining, FairleadError, ModelNotReady
 from fairlead.service import capacity
@@ -22,11 +23,10 @@ from fairlead.service.model import Lease, LoadedModel, Model, ModelStatus
 from fairlead.service.placement import Estimated, estimated
 from fairlead.service.progress import Watcher
 from fairlead.service.reception import Reception
+from fairlead.service.request import NOBODY
 from fairlead.service.workers import StartEngine
 
 logger = logging.getLogger(__name__)
-
-_SOMEBODY = "local"
 
 
 class Registry:
@@ -60,6 +60,10 @@ class Registry:
     def loaded(self) -> list[LoadedModel]:
         """The models that can answer now."""
         return [model.loaded for model in self.library if model.loaded and model.can_answer]
+
+    def engine_stats(self) -> list[tuple[str, messages.Stats]]:
+        """The loaded models' names, each with what its engine told last."""
+        return [(model.name, model.engine.stats) for model in self.loaded() if model.engine.stats is not None]
 
     def check_name(self, name: str) -> None:
         """ModelNotFound for a name that no model has."""
@@ -120,7 +124,7 @@ class Registry:
     # ---- requests -------------------------------------------------------------------------------------
 
     async def acquire(
-        self, name: str | None, cancel: Callable[[], None], *, user: str = _SOMEBODY, keep_alive: float | None = None
+        self, name: str | None, cancel: Callable[[], None], *, user: str = NOBODY, keep_alive: float | None = None
     ) -> Lease:
         """Hold a model for a request, waiting for it where it is being loaded or has to be first.
 
@@ -200,7 +204,7 @@ class Registry:
         self._reception.look_again()
         return await self.status(model)
 
-    async def set_active(self, name: str, *, user: str = _SOMEBODY) -> None:
+    async def set_active(self, name: str, *, user: str = NOBODY) -> None:
         """Make a model the active one; loads it first, and waits for its turn where others are answering in its place.
 
         Errors as in `load`.

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from fairlead.config import ModelDefaults
-from fairlead.engine.messages import Sampling
+from fairlead.engine.messages import Priority, Sampling
 from fairlead.errors import InvalidRequest
 from fairlead.service.prompt import Message
 
 Overflow = Literal["error", "drop_oldest"]
+
+NOBODY: Final = "local"
+"""Who asks where nobody says so."""
 
 _TEMPERATURE: Final = 0.7
 _TOP_P: Final = 0.9
@@ -27,6 +30,8 @@ class GenerationRequest:
     None leaves a field to the model's defaults, and those leave it to the server's.
     """
 
+    user: str = NOBODY
+    """Who asks: their requests share what is theirs of the model's time."""
     model: str | None = None
     """None is the active one."""
     prompt: str | None = None
@@ -55,6 +60,7 @@ class GenerationRequest:
     logprobs: int | None = None
     """How many of the likeliest tokens to report beside each; None reports no log-probabilities."""
     timeout_s: float | None = None
+    priority: Priority = "normal"
     on_overflow: Overflow = "error"
     keep_alive: float | None = None
     """Seconds without a request that the model is kept from now on; None leaves that as it is."""

@@ -82,6 +82,7 @@ class Workers:
             if not start.done():  # ends the worker
                 start.cancel()
                 await asyncio.wait({start})
+        shared = model.entry.defaults.share_prefixes
         return LoadedModel(
             name=model.name,
             engine=start.result(),
@@ -90,6 +91,8 @@ class Workers:
             context_length=plan.context_length,
             defaults=model.entry.defaults,
             estimate=plan.estimate,
+            opening=reading.opening,
+            share_prefixes=self._settings.share_prefixes if shared is None else shared,
         )
 
     def watch(self, model: Model) -> None:

@@ -1,6 +1,6 @@
 """Drives a server that speaks OpenAI's chat completions, as several people at once would, and times its streams.
 
-    python benchmarks/serving.py --url http://127.0.0.1:8081/v1 --users 4 --requests 16 > serving.json
+    python -m benchmarks.serving.load --url http://127.0.0.1:8081/v1 --users 4 --requests 16 > load.json
 
 Without --rate each user sends the next request when the last is answered. With it, requests arrive at random, so many a
 second on average, whether or not the server keeps up (Poisson arrivals; Schroeder et al., "Open Versus Closed", NSDI
@@ -19,86 +19,38 @@ import json
 import os
 import random
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import httpx
 
-COMMON_WORDS = (
-    "the of and a to in is you that it he was for on are as with his they at be this have from or one had by word "
-    "but not what all were we when your can said there use an each which she do how their if will up other about out "
-    "many then them these so some her would make like him into time has look two more write go see number no way "
-    "could people my than first water been call who oil its now find long down day did get come made may part"
-)
+from benchmarks.serving.client import Answer, Body, Stream
+from benchmarks.serving.texts import chat, words
+
+KEY_VARIABLE = "OPENAI_API_KEY"
 
 
-@dataclass(slots=True)
-class Answer:
-    """What one request came to. Times are in seconds on the monotonic clock."""
-
-    user: int
-    sent: float
-    pieces: list[float] = field(default_factory=list)
-    """When each piece of text came."""
-    ended: float = 0.0
-    tokens: int = 0
-    """As the server counted them; else the pieces."""
-    error: str | None = None
-
-    @property
-    def gaps(self) -> list[float]:
-        """Seconds between neighbouring pieces."""
-        return [later - sooner for sooner, later in itertools.pairwise(self.pieces)]
-
-
-async def ask(client: httpx.AsyncClient, user: int, body: dict[str, object]) -> Answer:
-    """Send one request and read its stream to the end; whatever goes wrong is in the answer."""
-    answer = Answer(user, time.monotonic())
-    try:
-        async with client.stream("POST", "chat/completions", json=body) as response:
-            if response.is_error:
-                answer.error = f"{response.status_code}: {(await response.aread()).decode(errors='replace')[:300]}"
-            else:
-                await read(response, answer)
-    except (httpx.HTTPError, ValueError, KeyError) as error:  # the connection, what is no JSON, what is no chunk
-        answer.error = f"{type(error).__name__}: {error}"
-    answer.ended = time.monotonic()
-    answer.tokens = answer.tokens or len(answer.pieces)
-    return answer
-
-
-async def read(response: httpx.Response, answer: Answer) -> None:
-    """Note when pieces of text come, and what the server says of their number."""
-    async for line in response.aiter_lines():
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            return
-        if not line.startswith("data:"):
-            continue
-        event = json.loads(data)
-        if "error" in event:
-            answer.error = json.dumps(event["error"])[:300]
-            return
-        if any(choice["delta"].get("content") for choice in event["choices"]):
-            answer.pieces.append(time.monotonic())
-        if usage := event.get("usage"):
-            answer.tokens = usage["completion_tokens"]
-    answer.error = "the stream was cut off"
-
-
-async def drive(client: httpx.AsyncClient, arguments: argparse.Namespace, model: str) -> list[Answer]:
+async def drive(arguments: argparse.Namespace, model: str) -> list[Answer]:
     """Send all requests, at a rate or one after another for each user."""
     draw = random.Random(arguments.seed)
     bodies = [_body(arguments, model, number, draw) for number in range(arguments.requests)]
     users = [number % arguments.users for number in range(arguments.requests)]
 
-    async def take_turns(user: int) -> list[Answer]:
-        return [await ask(client, user, body) for body in bodies[user :: arguments.users]]
+    async def ask(user: int, body: Body) -> Answer:
+        stream = Stream(arguments.url, f"user-{user}", body, os.environ.get(KEY_VARIABLE))
+        try:
+            async with asyncio.timeout(arguments.timeout):
+                return await stream.end()
+        except TimeoutError:
+            answer = await stream.leave()
+            answer.error = f"not answered within {arguments.timeout:g} s"
+            return answer
 
-    async def arrive(delay: float, user: int, body: dict[str, object]) -> Answer:
+    async def take_turns(user: int) -> list[Answer]:
+        return [await ask(user, body) for body in bodies[user :: arguments.users]]
+
+    async def arrive(delay: float, user: int, body: Body) -> Answer:
         await asyncio.sleep(delay)
-        return await ask(client, user, body)
+        return await ask(user, body)
 
     if arguments.rate is None:
         shares = await asyncio.gather(*map(take_turns, range(min(arguments.users, arguments.requests))))
@@ -107,20 +59,10 @@ async def drive(client: httpx.AsyncClient, arguments: argparse.Namespace, model:
     return list(await asyncio.gather(*map(arrive, delays, users, bodies)))
 
 
-def _body(arguments: argparse.Namespace, model: str, number: int, draw: random.Random) -> dict[str, object]:
+def _body(arguments: argparse.Namespace, model: str, number: int, draw: random.Random) -> Body:
     extras = {"ignore_eos": True} if arguments.ignore_eos else {}
-    return {
-        "model": model,
-        "messages": [
-            {"role": "user", "content": " ".join(draw.choices(COMMON_WORDS.split(), k=arguments.prompt_words))}
-        ],
-        "max_tokens": arguments.max_tokens,
-        "seed": number,
-        "user": f"user-{number % arguments.users}",
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **extras,
-    }
+    messages = chat(words(draw, arguments.prompt_words))
+    return {"model": model, "messages": messages, "max_tokens": arguments.max_tokens, "seed": number, **extras}
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float] | None:
@@ -144,32 +86,28 @@ def figures(answers: Sequence[Answer]) -> dict[str, object]:
         "seconds": round(seconds, 3),
         "tokens": tokens,
         "tokens_per_s": round(tokens / seconds, 2),
-        "ttft_ms": percentiles([answer.pieces[0] - answer.sent for answer in whole if answer.pieces]),
+        "ttft_ms": percentiles([answer.ttft for answer in whole if answer.pieces]),
         "gap_ms": percentiles([gap for answer in whole for gap in answer.gaps]),
     }
 
 
-async def first_model(client: httpx.AsyncClient) -> str:
+def first_model(url: str) -> str:
     """The first model that the server lists; ends the program where there is none."""
+    headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY_VARIABLE)) else {}
     try:
-        answer = await client.get("models")
-        models = answer.raise_for_status().json()["data"]
+        with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+            models = client.get("models").raise_for_status().json()["data"]
     except httpx.HTTPError as error:
-        sys.exit(f"{client.base_url} does not list its models: {error}")
+        sys.exit(f"{url} does not list its models: {error}")
     if not models:
-        sys.exit(f"{client.base_url} has no model loaded yet; name one with --model, or wait until it has")
+        sys.exit(f"{url} has no model loaded yet; name one with --model, or wait until it has")
     return str(models[0]["id"])
 
 
-async def run(arguments: argparse.Namespace) -> dict[str, object]:
+def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Everything that is printed."""
-    headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get("OPENAI_API_KEY")) else {}
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(
-        base_url=arguments.url, headers=headers, timeout=arguments.timeout, limits=limits, trust_env=False
-    ) as client:
-        model = arguments.model or await first_model(client)
-        answers = await drive(client, arguments, model)
+    model = arguments.model or first_model(arguments.url)
+    answers = asyncio.run(drive(arguments, model))
     settings = ("users", "rate", "prompt_words", "max_tokens", "ignore_eos", "seed")
     users = sorted({answer.user for answer in answers})
     return {
@@ -177,7 +115,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, object]:
         "model": model,
         **{name: getattr(arguments, name) for name in settings},
         "all": figures(answers),
-        "per_user": {f"user-{user}": figures([a for a in answers if a.user == user]) for user in users},
+        "per_user": {user: figures([answer for answer in answers if answer.user == user]) for user in users},
     }
 
 
@@ -208,14 +146,16 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=_count, default=64)
     parser.add_argument("--ignore-eos", action="store_true", help="ask for all --max-tokens, where the server can")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds without a byte")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one answer")
     parser.add_argument("--remote", action="store_true", help="allow an address that is not of this machine")
     arguments = parser.parse_args()
     if not arguments.remote and not is_loopback(arguments.url):
         parser.error(f"{arguments.url} is not on this machine; --remote drives it all the same")
     if arguments.rate is not None and arguments.rate <= 0:
         parser.error("--rate must be above 0")
-    found = asyncio.run(run(arguments))
+    if not arguments.url.startswith("http://"):
+        parser.error("the load generator speaks plain HTTP")
+    found = run(arguments)
     json.dump(found, sys.stdout, indent=1)
     print()
     total = found["all"]

@@ -1,0 +1,1 @@
+"""What many people at once get from a server, measured over HTTP: scenarios with targets, and a load generator."""

@@ -1,0 +1,151 @@
+"""Scenarios for any server: what several people feel who use it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import statistics
+import time
+from collections.abc import Sequence
+
+from benchmarks.serving.client import Answer, Stream
+from benchmarks.serving.findings import Finding
+from benchmarks.serving.servers import Server
+from benchmarks.serving.texts import chat, words
+
+LONG_WORDS, SYSTEM_WORDS = 1500, 600
+FLOOD = 16
+"""Requests that one user has under way at once."""
+ENDLESS = {"ignore_eos": True}
+"""Answers as long as `max_tokens` says."""
+
+
+def ask(server: Server, user: str, messages: object, max_tokens: int, seed: int = 0) -> Stream:
+    """A chat completion, on its way."""
+    body = {"messages": messages, "max_tokens": max_tokens, "seed": seed, **ENDLESS}
+    return Stream(server.v1, user, body)
+
+
+async def alone(server: Server, user: str, messages: object, max_tokens: int) -> Answer:
+    """One request with nothing else under way."""
+    return await ask(server, user, messages, max_tokens).end()
+
+
+async def prompts_beside_streams(
+    server: Server, draw: random.Random, streams: int = 4, prompts: int = 2
+) -> list[Finding]:
+    """Some streams run, and long prompts arrive together."""
+    idle = [(await alone(server, "early", chat(words(draw, LONG_WORDS)), 4)).ttft for _ in range(2)]
+    running = [ask(server, f"reader-{number}", chat(words(draw, 30)), 1900, seed=number) for number in range(streams)]
+    await asyncio.gather(*(stream.until(40) for stream in running))
+    await asyncio.sleep(1.0)
+    arrived = time.monotonic()
+    newcomers = [ask(server, f"newcomer-{number}", chat(words(draw, LONG_WORDS)), 4) for number in range(prompts)]
+    found = [await newcomer.end() for newcomer in newcomers]
+    answered = time.monotonic()
+    readers = [await stream.leave() for stream in running]
+    if not all(reader.left for reader in readers):
+        raise RuntimeError("the streams ended before the prompts were read")
+
+    usual = statistics.median(gap for reader in readers for at, gap in _gaps(reader) if at < arrived)
+    beside = [gap for reader in readers for at, gap in _gaps(reader) if at >= arrived]
+    # A stream that has had nothing since the prompts came has had no gap that ended, and the longest of all.
+    pending = [answered - reader.times[-1] for reader in readers]
+    largest = max(*beside, *pending)
+    each = max(newcomer.ttft for newcomer in found) / prompts
+    return [
+        Finding("usual gap", usual * 1e3, "ms"),
+        Finding("largest gap while prompts are read", largest * 1e3, "ms", limit=max(60.0, 3e3 * usual)),
+        Finding("largest gap to usual", largest / usual),
+        Finding("first token alone", min(idle) * 1e3, "ms"),
+        Finding("slowest newcomer's first token, per prompt", each * 1e3, "ms"),
+        Finding("the same to alone", each / min(idle), limit=1.6),
+    ]
+
+
+def _gaps(answer: Answer) -> Sequence[tuple[float, float]]:
+    """When each gap ended, and how long it was."""
+    return list(zip(answer.times[1:], answer.gaps, strict=True))
+
+
+async def one_system_prompt(server: Server, draw: random.Random, users: int = 8) -> list[Finding]:
+    """Users come at once behind the same long system prompt, each with a short question."""
+    cold = [(await alone(server, "early", chat(words(draw, 12), words(draw, SYSTEM_WORDS)), 16)).ttft for _ in range(2)]
+    system = words(draw, SYSTEM_WORDS)
+    # What a conversation has without its system prompt: the template, and a question of as many words.
+    own = _prompt_tokens(await alone(server, "early", chat(words(draw, 12), "a"), 2))
+    together = [ask(server, f"user-{number}", chat(words(draw, 12), system), 16) for number in range(users)]
+    found = [await stream.end() for stream in together]
+    slowest = max(answer.ttft for answer in found)
+    prompts = sum(_prompt_tokens(answer) for answer in found)
+    computed = prompts - sum(_cached_tokens(answer) for answer in found)
+    distinct = prompts - (users - 1) * (prompts / users - own)
+    return [
+        Finding("first token of one cold request", min(cold) * 1e3, "ms"),
+        Finding("slowest first token of eight", slowest * 1e3, "ms"),
+        Finding("the same to one cold request", slowest / min(cold), limit=1.5),
+        Finding("prompt tokens in all", prompts),
+        Finding("distinct, about", distinct),
+        Finding("computed", computed, limit=1.05 * distinct),
+    ]
+
+
+def _prompt_tokens(answer: Answer) -> int:
+    return int(answer.usage["prompt_tokens"])
+
+
+def _cached_tokens(answer: Answer) -> int:
+    return int((answer.usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0))
+
+
+async def light_beside_flood(server: Server, draw: random.Random) -> list[Finding]:
+    """One user has many requests under way; another asks something short now and then."""
+    single = [await alone(server, "light", chat(words(draw, 25)), 48) for _ in range(3)]
+    flood = Flood(server, draw)
+    await asyncio.sleep(2.0)
+    beside = []
+    for _ in range(5):
+        beside.append(await alone(server, "light", chat(words(draw, 25)), 48))
+        await asyncio.sleep(0.2)
+    await flood.stop()
+    first_alone = statistics.median(answer.ttft for answer in single)
+    rate_alone = statistics.median(answer.rate for answer in single)
+    slowest = max(answer.ttft for answer in beside)
+    rate = statistics.median(answer.rate for answer in beside)
+    return [
+        Finding("light user's first token alone", first_alone * 1e3, "ms"),
+        Finding("slowest beside the flood", slowest * 1e3, "ms", limit=max(150.0, 2e3 * first_alone)),
+        Finding("light user's rate alone", rate_alone, "/s"),
+        Finding("rate beside the flood, of alone", rate / rate_alone, limit=0.35, at_least=True),
+    ]
+
+
+class Flood:
+    """One user's requests, a new one for each that ends, until stopped."""
+
+    def __init__(self, server: Server, draw: random.Random, size: int = FLOOD, max_tokens: int = 200) -> None:
+        self.answers: list[Answer] = []
+        self._server = server
+        self._max_tokens = max_tokens
+        self._texts = (words(draw, 100) for _ in itertools.count())
+        self._streams: set[Stream] = set()
+        self._tasks = [asyncio.create_task(self._go_on()) for _ in range(size)]
+
+    async def _go_on(self) -> None:
+        while True:
+            stream = ask(self._server, "flood", chat(next(self._texts)), self._max_tokens)
+            self._streams.add(stream)
+            self.answers.append(await stream.end())
+            self._streams.discard(stream)
+
+    async def stop(self) -> list[Answer]:
+        """All answers, those cut off too."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.answers += [await stream.leave() for stream in self._streams]
+        for answer in self.answers:
+            if answer.error is not None:
+                raise RuntimeError(f"a request of the flood failed: {answer.error}")
+        return self.answers

@@ -1,0 +1,1 @@
+"""The real scheduler under simulated machines and invented traffic."""
