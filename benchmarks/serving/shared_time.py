@@ -20,13 +20,11 @@ FLOOD = 16
 """Requests that one user has under way at once."""
 PATIENCE_S = 15.0
 """Nothing is asked once more when so much time has gone by: on some servers it takes that long."""
-ENDLESS = {"ignore_eos": True}
-"""Answers as long as `max_tokens` says."""
 
 
 def ask(server: Server, user: str, messages: object, max_tokens: int, seed: int = 0) -> Stream:
     """A chat completion, on its way."""
-    body = {"messages": messages, "max_tokens": max_tokens, "seed": seed, **ENDLESS}
+    body = {"messages": messages, "max_tokens": max_tokens, "seed": seed, **server.endless(max_tokens)}
     return Stream(server.v1, user, body)
 
 
