@@ -19,7 +19,7 @@ from benchmarks.simulation.presets import SMALL
 from fairlead.engine.client import EngineClient
 from fairlead.engine.engine import Engine
 from fairlead.engine.kv_cache import KVCache
-from fairlead.engine.messages import Generate, Load, Sampling, Token
+from fairlead.engine.messages import Generate, Load, Sampling, Scheduling, Token
 from fairlead.engine.runner import Chunk, Sampled
 from fairlead.engine.scheduler import Scheduler
 from fairlead.kernels import PAGE_TOKENS
@@ -34,9 +34,9 @@ async def throughput_of_fairness(setup: Setup) -> list[Finding]:
 
     async def window(server: Server, draw: random.Random) -> float:
         flood = Flood(server, draw)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
         began, before = time.monotonic(), await server.metrics()
-        while time.monotonic() - began < 4.0:
+        while time.monotonic() - began < 2.5:
             await alone(server, "light", chat(words(draw, 25)), 32)
             await asyncio.sleep(0.5)
         after, spent = await server.metrics(), time.monotonic() - began
@@ -94,10 +94,16 @@ async def cost_of_http(setup: Setup) -> list[Finding]:
         began = time.monotonic()
         return sum(await asyncio.gather(*map(one, prompts))) / (time.monotonic() - began)
 
-    load = Load(path=str(setup.model), context_length=CONTEXT, kv_tokens=CONTEXT * SLOTS, threads=setup.threads)
+    load = Load(
+        path=str(setup.model),
+        context_length=CONTEXT,
+        kv_tokens=CONTEXT * SLOTS,
+        threads=setup.threads,
+        scheduling=Scheduling(lookup=False),
+    )
     engine = await EngineClient.start(load)
     try:
-        async with fairlead(setup.model, setup.threads) as server:
+        async with fairlead(setup.model, setup.threads, {"lookup": False}) as server:
             found = await by_turns(lambda: over_http(server), lambda: straight(engine), setup.seconds)
     finally:
         await engine.close(force=True)

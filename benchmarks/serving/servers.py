@@ -39,6 +39,10 @@ class Server:
         """Where it speaks OpenAI's dialect."""
         return self.url + "/v1"
 
+    def endless(self, max_tokens: int) -> dict[str, object]:
+        """Fields of a request whose answer shall be this long, and text throughout: no end is drawn, nor hidden."""
+        return {"ignore_eos": True} if self.name == LLAMA_SERVER else {"min_tokens": max_tokens}
+
     async def metrics(self) -> dict[str, float]:
         """What `/metrics` tells, by name with labels, without the model's."""
         async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=10) as client:

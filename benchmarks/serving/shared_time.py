@@ -8,6 +8,7 @@ import random
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmarks.serving.client import Answer, Stream
 from benchmarks.serving.findings import Finding
@@ -17,13 +18,13 @@ from benchmarks.serving.texts import chat, words
 LONG_WORDS, SYSTEM_WORDS = 1500, 600
 FLOOD = 16
 """Requests that one user has under way at once."""
-ENDLESS = {"ignore_eos": True}
-"""Answers as long as `max_tokens` says."""
+PATIENCE_S = 15.0
+"""Nothing is asked once more when so much time has gone by: on some servers it takes that long."""
 
 
 def ask(server: Server, user: str, messages: object, max_tokens: int, seed: int = 0) -> Stream:
     """A chat completion, on its way."""
-    body = {"messages": messages, "max_tokens": max_tokens, "seed": seed, **ENDLESS}
+    body = {"messages": messages, "max_tokens": max_tokens, "seed": seed, **server.endless(max_tokens)}
     return Stream(server.v1, user, body)
 
 
@@ -32,36 +33,59 @@ async def alone(server: Server, user: str, messages: object, max_tokens: int) ->
     return await ask(server, user, messages, max_tokens).end()
 
 
-async def prompts_beside_streams(
-    server: Server, draw: random.Random, streams: int = 4, prompts: int = 2
-) -> list[Finding]:
-    """Some streams run, and long prompts arrive together."""
-    idle = [(await alone(server, "early", chat(words(draw, LONG_WORDS)), 4)).ttft for _ in range(2)]
-    running = [ask(server, f"reader-{number}", chat(words(draw, 30)), 1900, seed=number) for number in range(streams)]
-    await asyncio.gather(*(stream.until(40) for stream in running))
-    await asyncio.sleep(1.0)
-    arrived = time.monotonic()
-    newcomers = [ask(server, f"newcomer-{number}", chat(words(draw, LONG_WORDS)), 4) for number in range(prompts)]
-    found = [await newcomer.end() for newcomer in newcomers]
-    answered = time.monotonic()
-    readers = [await stream.leave() for stream in running]
-    if not all(reader.left for reader in readers):
-        raise RuntimeError("the streams ended before the prompts were read")
+async def prompts_beside_streams(server: Server, draw: random.Random) -> list[Finding]:
+    """Four streams run, and two long prompts arrive together: up to three times over, of which the median counts.
 
-    usual = statistics.median(gap for reader in readers for at, gap in _gaps(reader) if at < arrived)
-    beside = [gap for reader in readers for at, gap in _gaps(reader) if at >= arrived]
-    # A stream that has had nothing since the prompts came has had no gap that ended, and the longest of all.
-    pending = [answered - reader.times[-1] for reader in readers]
-    largest = max(*beside, *pending)
-    each = max(newcomer.ttft for newcomer in found) / prompts
+    A gap is one between texts: where weights are random, one token in some hundred is part of a character and makes a
+    gap of two steps.
+    """
+    idle = min([(await alone(server, "early", chat(words(draw, LONG_WORDS)), 4)).ttft for _ in range(2)])
+    began, rounds = time.monotonic(), list[Arrival]()
+    while not rounds or (len(rounds) < 3 and time.monotonic() - began < PATIENCE_S):
+        rounds.append(await Arrival.watched(server, draw, streams=4, prompts=2))
+    usual = statistics.median(each.usual_s for each in rounds)
+    largest = statistics.median(each.largest_s for each in rounds)
+    newcomer = statistics.median(each.newcomer_s for each in rounds)
     return [
         Finding("usual gap", usual * 1e3, "ms"),
         Finding("largest gap while prompts are read", largest * 1e3, "ms", limit=max(60.0, 3e3 * usual)),
         Finding("largest gap to usual", largest / usual),
-        Finding("first token alone", min(idle) * 1e3, "ms"),
-        Finding("slowest newcomer's first token, per prompt", each * 1e3, "ms"),
-        Finding("the same to alone", each / min(idle), limit=1.6),
+        Finding("largest gap of all rounds", max(each.largest_s for each in rounds) * 1e3, "ms"),
+        Finding("first token alone", idle * 1e3, "ms"),
+        Finding("slowest newcomer's first token, per prompt", newcomer * 1e3, "ms"),
+        Finding("the same to alone", newcomer / idle, limit=1.6),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What some running streams and some prompts that came together felt, in seconds."""
+
+    usual_s: float
+    """The streams' gap before."""
+    largest_s: float
+    """Their largest while the prompts were read."""
+    newcomer_s: float
+    """The slowest newcomer's first token, divided by the number of prompts."""
+
+    @classmethod
+    async def watched(cls, server: Server, draw: random.Random, streams: int, prompts: int) -> Arrival:
+        """Let it happen."""
+        running = [ask(server, f"reader-{number}", chat(words(draw, 30)), 1900) for number in range(streams)]
+        await asyncio.gather(*(stream.until(40) for stream in running))
+        await asyncio.sleep(1.0)
+        arrived = time.monotonic()
+        newcomers = [ask(server, f"newcomer-{number}", chat(words(draw, LONG_WORDS)), 4) for number in range(prompts)]
+        found = [await newcomer.end() for newcomer in newcomers]
+        answered = time.monotonic()
+        readers = [await stream.leave() for stream in running]
+        if not all(reader.left for reader in readers):
+            raise RuntimeError("the streams ended before the prompts were read")
+        usual = statistics.median(gap for reader in readers for at, gap in _gaps(reader) if at < arrived)
+        beside = [gap for reader in readers for at, gap in _gaps(reader) if at >= arrived]
+        # Who has had nothing since the prompts came has had no gap that ended, and the longest of all.
+        pending = [answered - reader.times[-1] for reader in readers]
+        return cls(usual, max(*beside, *pending), max(newcomer.ttft for newcomer in found) / prompts)
 
 
 def _gaps(answer: Answer) -> Sequence[tuple[float, float]]:
@@ -104,8 +128,8 @@ async def light_beside_flood(server: Server, draw: random.Random) -> list[Findin
     single = [await alone(server, "light", chat(words(draw, 25)), 48) for _ in range(3)]
     flood = Flood(server, draw)
     await asyncio.sleep(2.0)
-    beside = []
-    for _ in range(5):
+    began, beside = time.monotonic(), list[Answer]()
+    while len(beside) < 5 and time.monotonic() - began < PATIENCE_S:
         beside.append(await alone(server, "light", chat(words(draw, 25)), 48))
         await asyncio.sleep(0.2)
     await flood.stop()

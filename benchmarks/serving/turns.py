@@ -28,12 +28,16 @@ class Setup:
 
     @asynccontextmanager
     async def pair(self, one: Scheduling, other: Scheduling) -> AsyncIterator[tuple[Server, Server]]:
-        """Two servers that differ in their settings; while one works the other sleeps."""
+        """Two servers that differ in these settings; while one works the other sleeps.
+
+        Look-up is off unless they say otherwise: its luck is not what is compared.
+        """
         async with AsyncExitStack() as stack:
-            yield (
-                await stack.enter_async_context(fairlead(self.model, self.threads, one, "one")),
-                await stack.enter_async_context(fairlead(self.model, self.threads, other, "other")),
-            )
+            servers = [
+                fairlead(self.model, self.threads, {"lookup": False, **settings}, name)
+                for name, settings in (("one", one), ("other", other))
+            ]
+            yield await stack.enter_async_context(servers[0]), await stack.enter_async_context(servers[1])
 
 
 @dataclass(frozen=True)

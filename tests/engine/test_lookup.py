@@ -157,7 +157,7 @@ def compute_bound(guesses: int) -> float:
 
 
 def test_a_likely_quote_is_verified_where_rows_are_cheap() -> None:
-    assert worthwhile([[0.9**n for n in range(1, 9)]], memory_bound) == [8]
+    assert worthwhile([[0.9**n for n in range(1, MOST_GUESSES + 1)]], memory_bound) == [MOST_GUESSES]
 
 
 def test_nothing_is_verified_where_every_row_costs_as_much() -> None:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 MOST_GUESSES = 7
-"""Most guesses that one answer makes in a step: one stream's rows stay fewer than those that AMX rounds otherwise."""
+"""Most guesses of a step: one stream's rows stay fewer than those that AMX rounds otherwise."""
 
 LONGEST_MATCH = 16
 """With this many equal tokens before it a place is taken without looking for a better one."""
