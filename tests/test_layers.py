@@ -15,7 +15,7 @@ ALLOWED = {
     "checks": {"errors"},
     "control_groups": set[str](),
     "queue": set[str](),
-    "gguf": {"errors", "config", "checks"},
+    "gguf": {"errors", "config", "checks", "toml_document"},
     "models": {"errors", "gguf"},
     "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
@@ -29,7 +29,8 @@ ALLOWED = {
         "service.capacity",
     },
     "api": {"errors", "checks", "config", "service"},
-    "config": {"errors", "checks"},
+    "config": {"errors", "checks", "toml_document"},
+    "toml_document": {"errors", "checks"},
     "model_info": set[str](),
     "client": {"errors", "model_info", "queue"},
     "cli": {

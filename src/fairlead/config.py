@@ -6,17 +6,16 @@ of what the settings are used for, opens nothing but the configuration file and 
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from fairlead import checks
 from fairlead.errors import ConfigError
+from fairlead.toml_document import Check, Document, instead
 
 KVType = Literal["f16", "f32", "q8"]
 Policy = Literal["fair", "fcfs"]
@@ -180,8 +179,6 @@ class Settings:
         return self.home / "models"
 
 
-Check = Callable[[object], object]
-
 _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "server": {
         "host": checks.text,
@@ -258,50 +255,6 @@ _WHEEL: Mapping[str, Check] = {"wheel": checks.pinned_requirement, "member": che
 _FILE: Mapping[str, Check] = {"path": checks.text}
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A parsed TOML file that can say on which line a key stands."""
-
-    path: Path
-    text: str
-    tables: Mapping[str, object]
-
-    @classmethod
-    def parse(cls, path: Path, text: str) -> Document:
-        """The document in `text`; ConfigError, with the line, where it is no TOML."""
-        try:
-            return cls(path, text, tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: this is no TOML: {error}") from None
-
-    def wrong(self, key: tuple[str, ...], problem: str) -> ConfigError:
-        """The error that says where `key` stands and what is wrong with it."""
-        line = checks.line_of(self.text, key)
-        place = f"{self.path}:{line}" if line else f"{self.path}"
-        return ConfigError(f"{place}: {'.'.join(key)} {problem}", param=".".join(key))
-
-    def named(self, section: str) -> Mapping[str, object]:
-        """The values under `section`, which are to be tables with names; ConfigError where it is no section."""
-        values = self.tables.get(section, {})
-        if not isinstance(values, dict):
-            raise self.wrong((section,), f"must be tables, each one a [{section}.NAME]")
-        return values
-
-    def checked(
-        self, table: Mapping[str, object], path: tuple[str, ...], known: Mapping[str, Check]
-    ) -> dict[str, object]:
-        """The values of `table`, checked; ConfigError for an unknown key or a bad value."""
-        values = {}
-        for key, value in table.items():
-            if key not in known:
-                raise self.wrong((*path, key), f"is not a setting{_instead(key, known)}")
-            try:
-                values[key] = known[key](value)
-            except ValueError as error:
-                raise self.wrong((*path, key), str(error)) from None
-        return values
-
-
 def home_folder(home: Path | None = None) -> Path:
     """Where the data lives: `home`, else FAIRLEAD_HOME, else `fairlead` in the user's XDG data folder."""
     if home is not None:
@@ -370,7 +323,7 @@ def _settings_of(document: Document) -> dict[str, object]:
         if section in _NAMED:
             continue
         if section not in _SETTINGS:
-            raise document.wrong((section,), f"is not a section{_instead(section, [*_SETTINGS, *_NAMED])}")
+            raise document.wrong((section,), f"is not a section{instead(section, [*_SETTINGS, *_NAMED])}")
         if not isinstance(table, dict):
             raise document.wrong((section,), f"must be a section: [{section}]")
         values |= document.checked(table, (section,), _SETTINGS[section])
@@ -419,8 +372,3 @@ def _checked_overrides(overrides: Mapping[str, object]) -> dict[str, object]:
         except ValueError as error:
             raise ConfigError(f"--{key.replace('_', '-')} {error}", param=key) from None
     return values
-
-
-def _instead(key: str, known: Mapping[str, object] | list[str]) -> str:
-    close = difflib.get_close_matches(key, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

@@ -7,76 +7,19 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from fairlead.config import ModelDefaults, Settings
+from fairlead.config import ModelDefaults
 from fairlead.engine.client import EngineClient
 from fairlead.engine.messages import Load
 from fairlead.errors import Conflict, DoesNotFit, EngineFailed, FairleadError, ModelFileError, ModelNotReady
-from fairlead.gguf.shelf import Shelf
-from fairlead.service import capacity
 from fairlead.service.registry import Registry
-from tests.served import settings_with_models, start_fake
-
-MakeRegistry = Callable[..., Registry]
-
-
-@pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[MakeRegistry]:
-    """Makes a registry with changes to the usual settings."""
-    made: list[Registry] = []
-
-    def registry(start: Callable[..., Awaitable[EngineClient]] = start_fake, **changes: object) -> Registry:
-        settings = settings_with_models(tmp_path / f"home{len(made)}", **{"shortest_stay_s": 0.1, **changes})
-        made.append(Registry(settings, start))
-        return made[-1]
-
-    yield registry
-    for one in made:
-        await one.close(force=True)
-
-
-@pytest.fixture
-async def room_for_one(make: MakeRegistry, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry on a machine that holds one of the models at a time."""
-    registry = make(longest_wait_s=0.5)
-    shrink(registry, monkeypatch, (await registry.estimate("hello")).plan.estimate.required_bytes, models=1.5)
-    return registry
-
-
-def shrink(registry: Registry, monkeypatch: pytest.MonkeyPatch, model_bytes: int, *, models: float) -> None:
-    """Let the machine have memory for so many models, of which each worker takes what was estimated."""
-    monkeypatch.setattr(EngineClient, "rss_bytes", lambda _: model_bytes)
-    total = int(models * model_bytes)
-    monkeypatch.setattr(capacity, "available_bytes", lambda: total - model_bytes * len(live(registry)))
-
-
-def live(registry: Registry) -> list[str]:
-    """The models with a worker, whatever it is doing."""
-    return [model.name for model in registry.library if model.loaded is not None]
-
-
-@pytest.fixture
-def own_children() -> Callable[[], list[psutil.Process]]:
-    """Says which child processes are this test's."""
-    others = psutil.Process().children()
-    return lambda: [child for child in psutil.Process().children() if child not in others]
-
-
-def nothing() -> None:
-    """Cancel nothing."""
-
-
-async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  (what tests wait for has no event)
-            await asyncio.sleep(0.01)
-
+from tests.served import start_fake
+from tests.service.conftest import MakeRegistry, live, nothing, shrink, until
 
 # ---- making room ----------------------------------------------------------------------------------
 
@@ -303,99 +246,6 @@ async def test_settings_say_how_long_and_who_is_pinned(make: MakeRegistry, tmp_p
     assert (await registry.load("other")).pinned
     assert (await registry.load("counting")).keep_alive_s == 60
     await until(lambda: live(registry) == ["other", "counting"])
-
-
-# ---- workers that die -----------------------------------------------------------------------------
-
-
-async def test_a_killed_worker_is_back_soon_and_leaves_no_zombie(make: MakeRegistry) -> None:
-    registry = make()
-    await registry.load("hello")
-    pid = registry.loaded()[0].engine.pid
-    began = time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    await until(lambda: bool(registry.loaded()) and registry.loaded()[0].engine.pid != pid)
-    assert time.monotonic() - began < 3
-    assert not psutil.pid_exists(pid)
-    assert registry.trouble() is None
-
-
-async def test_one_that_cannot_be_brought_back_has_failed_and_says_why(
-    make: MakeRegistry, monkeypatch: pytest.MonkeyPatch, own_children: Callable[[], list[psutil.Process]]
-) -> None:
-    monkeypatch.setattr("fairlead.service.supervision.RESTART_AFTER_S", (0.01, 0.02, 0.03))
-    tries: list[str] = []
-
-    async def start(load: Load, on_progress: Callable[[int, int], None] | None = None) -> EngineClient:
-        tries.append(load.path)
-        if len(tries) > 1:
-            load = Load(path=load.path.replace("hello", "crashing"), context_length=1, kv_tokens=1)
-        return await start_fake(load, on_progress)
-
-    registry = make(start)
-    await registry.load("hello")
-    os.kill(registry.loaded()[0].engine.pid, signal.SIGKILL)
-    await until(lambda: registry.trouble() is not None)
-    waiting = asyncio.create_task(registry.acquire("hello", nothing))
-    with pytest.raises(EngineFailed, match="4 times in a row"):
-        await waiting
-    assert len(tries) == 4
-    assert registry.states()["hello"] == "failed"
-    assert not own_children()
-
-
-async def test_an_unload_ends_the_tries(make: MakeRegistry) -> None:
-    registry = make()
-    await registry.load("hello")
-    os.kill(registry.loaded()[0].engine.pid, signal.SIGKILL)
-    await until(lambda: registry.trouble() is not None)
-    assert (await registry.unload("hello")).state == "downloaded"
-    await asyncio.sleep(0.5)
-    assert live(registry) == []
-
-
-async def test_a_file_that_was_cut_short_meanwhile_is_not_loaded_again(make: MakeRegistry) -> None:
-    registry = make()
-    await registry.load("hello")
-    model = registry.library.find("hello")
-    assert model.path is not None
-    data = model.path.read_bytes()
-    model.path.unlink()
-    model.path.write_bytes(data[: len(data) // 2])
-    os.kill(registry.loaded()[0].engine.pid, signal.SIGKILL)
-    await until(lambda: registry.states()["hello"] == "failed")
-    assert "cut short" in str(model.error)
-
-
-async def test_a_corrupt_file_is_never_loaded(make: MakeRegistry, tmp_path: Path) -> None:
-    settings: Settings = make()._settings
-    entry = next(entry for entry in settings.models if entry.name == "hello")
-    path = settings.home / "hello.gguf"
-    sha256 = Shelf(settings.models_dir).prove(entry, path)
-    pinned = tuple(replace(entry, sha256=sha256) if entry.name == "hello" else entry for entry in settings.models)
-    registry = Registry(replace(settings, models=pinned), start_fake)
-    await registry.load("hello")
-    await registry.unload("hello")
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.unlink()
-    path.write_bytes(data)
-    with pytest.raises(ModelFileError, match="corrupt"):
-        await registry.load("hello")
-    assert registry.states()["hello"] == "failed"
-    await registry.close()
-
-
-async def test_a_load_that_does_not_get_on_is_ended(make: MakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fairlead.service.workers.LOAD_STALLS_AFTER_S", 0.2)
-
-    async def start(load: Load, on_progress: Callable[[int, int], None] | None = None) -> EngineClient:
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    registry = make(start)
-    with pytest.raises(EngineFailed, match="did not get on"):
-        await registry.load("hello")
 
 
 # ---- all of it at once ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import PAGE_TOKENS, packed_bytes
 from fairlead.kernels._native import KvCache
 from fairlead.models import describe
+from fairlead.service.facts import Facts
 from fairlead.service.memory import Footprint, Wish
 from tests.served import write_model
 
@@ -109,6 +110,26 @@ def test_room_for_requests_side_by_side_is_room_for_each_at_its_longest() -> Non
         FOOTPRINT.plan(Wish(4096, parallel=4), FIXED + 8 * MIB)
     assert refused.value.details["largest_context_that_fits"] == 2048
     assert FOOTPRINT.plan(Wish(2048, parallel=4), FIXED + 8 * MIB)
+
+
+@pytest.mark.parametrize(("parallel", "running"), [(None, 64), (3, 3), (100, 64)])
+def test_a_worker_runs_no_more_at_once_than_it_has_room_for(parallel: int | None, running: int, tmp_path: Path) -> None:
+    plan = FOOTPRINT.plan(Wish(1024, parallel=parallel), FIXED + 1000 * MIB)
+    load = plan.command(tmp_path / "tiny.gguf", Settings(home=tmp_path, max_running=64))
+    assert load.scheduling.max_running == running
+    assert load.kv_tokens >= 1024 * (parallel or 1)
+
+
+def test_work_space_grows_with_threads_and_draws(tmp_path: Path) -> None:
+    write_model(tmp_path / "tiny.gguf")
+
+    def work_bytes(threads: int, max_running: int) -> int:
+        settings = Settings(home=tmp_path, threads=threads, max_running=max_running)
+        return Facts.read(tmp_path / "tiny.gguf", settings).footprint.work_bytes
+
+    assert work_bytes(2, 64) > work_bytes(1, 64)
+    assert work_bytes(1, 200) > work_bytes(1, 64) == work_bytes(1, 1)
+    assert work_bytes(1, 4096) == work_bytes(1, 512), "a step draws no more than it computes"
 
 
 @given(context=st.none() | st.integers(1, 8192), parallel=st.none() | st.integers(1, 8))

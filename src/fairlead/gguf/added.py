@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fairlead.config import Document, FileSource, HubSource, ModelEntry, Source, WheelSource, parse_models
+from fairlead.config import FileSource, HubSource, ModelEntry, Source, WheelSource, parse_models
 from fairlead.errors import ConfigError
+from fairlead.toml_document import Document
 
 ADDED_FILE: Final = "models.toml"
 _HEAD: Final = "# Models that were added with `fairlead add` or POST /models. Fairlead writes this file.\n"

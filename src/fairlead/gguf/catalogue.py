@@ -15,10 +15,11 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from fairlead import checks
-from fairlead.config import Document, FileSource, HubSource, ModelDefaults, ModelEntry, Settings, parse_models
+from fairlead.config import FileSource, HubSource, ModelDefaults, ModelEntry, Settings, parse_models
 from fairlead.errors import ConfigError, Conflict, InvalidRequest, ModelNotFound
 from fairlead.gguf.added import AddedModels
 from fairlead.gguf.shelf import Shelf
+from fairlead.toml_document import Document
 
 
 class Catalogue:
