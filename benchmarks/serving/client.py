@@ -148,6 +148,8 @@ class Stream:
         """Make an answer of the bytes that came."""
         answer = self.answer
         raw = b"".join(data for _, data in self._reads)
+        if answer.left and not raw:
+            return
         head, _, rest = raw.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1:2]
         if status != [b"200"]:
