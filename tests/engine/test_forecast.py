@@ -17,21 +17,46 @@ def request(number: int, prompt: int = 100, client: Client | None = None, priori
     return Request.accept(command, number, client or Client(1), 1000, now=0.0)
 
 
-def waits(forecast: Forecast, openings: int, rate: float | None = 1000.0) -> list[float | None]:
-    queue = [request(number) for number in range(3)]
-    told = forecast.waits(queue, openings=openings, running=4, unread=500, prefill_rate=rate)
+def answering(number: int, since: float, drawn: int, limit: int) -> Request:
+    """One that was admitted then, drew its first token at once, and has so many."""
+    running = request(number)
+    running.tokens += [0] * drawn
+    running.computed = len(running.tokens)
+    running.length_limit = running.prompt_length + limit
+    running.admitted = running.answered = since
+    return running
+
+
+def waits(
+    forecast: Forecast, openings: int, running: list[Request], now: float, rate: float | None = 1000.0
+) -> list[float | None]:
+    told = forecast.waits(
+        [request(number) for number in range(3)], openings=openings, running=running, prefill_rate=rate, now=now
+    )
     assert [waiting.position for waiting in told] == [0, 1, 2]
     return [waiting.wait_s for waiting in told]
 
 
 def test_where_there_is_room_one_waits_for_the_prompts_before() -> None:
-    assert waits(Forecast(), openings=3) == pytest.approx([0.5, 0.6, 0.7])
+    reading = request(9, prompt=500)
+    assert waits(Forecast(), 3, [reading], now=0.0) == pytest.approx([0.5, 0.6, 0.7])
+    assert waits(Forecast(stay_s=8.0), 3, [reading], now=0.0, rate=None) == [None, None, None]
 
 
 def test_where_there_is_none_one_waits_for_others_to_leave() -> None:
-    assert waits(Forecast(stay_s=8.0), openings=1) == pytest.approx([0.5, 2.0, 4.0])
-    assert waits(Forecast(), openings=1)[1:] == [None, None], "nobody has left yet"
-    assert waits(Forecast(stay_s=8.0), openings=0, rate=None) == [None, None, None]
+    running = [answering(8, since=0.0, drawn=10, limit=1000), answering(9, since=3.0, drawn=10, limit=1000)]
+    for now in (4.0, 5.0):
+        left = [8.0 - now, 11.0 - now]
+        assert waits(Forecast(stay_s=8.0), 0, running, now) == pytest.approx([*left, left[0] + 8.0])
+    assert waits(Forecast(stay_s=8.0), 1, running, now=4.0) == pytest.approx([0.0, 4.0, 7.0])
+    overstayed = waits(Forecast(stay_s=8.0), 0, running, now=30.0)[0]
+    assert overstayed == pytest.approx(0.8), "it will not go on for ever"
+
+
+def test_nobody_runs_longer_than_his_answer_may() -> None:
+    running = [answering(9, since=0.0, drawn=101, limit=151)]
+    assert waits(Forecast(), 0, running, now=2.0) == [pytest.approx(1.0), None, None], "nobody has left yet"
+    assert waits(Forecast(stay_s=0.5), 0, running, now=0.1)[0] == pytest.approx(0.05)
 
 
 def test_the_mean_stay_follows_those_who_leave() -> None:

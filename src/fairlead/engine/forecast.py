@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from fairlead.engine.request import Request
 
 STAY_STEP = 0.1
 """How far one request that ends moves the mean of how long they run."""
+
+LEAST_LEFT = 0.1
+"""Who has run longer than the mean is expected to run for this share of it more: most that overstay end soon."""
 
 
 @dataclass
@@ -27,26 +31,54 @@ class Forecast:
         self.stay_s = stayed_s if self.stay_s is None else self.stay_s + STAY_STEP * (stayed_s - self.stay_s)
 
     def waits(
-        self, queue: Sequence[Request], *, openings: int, running: int, unread: int, prefill_rate: float | None
+        self,
+        queue: Sequence[Request],
+        *,
+        openings: int,
+        running: Sequence[Request],
+        prefill_rate: float | None,
+        now: float,
     ) -> list[Waiting]:
         """The place and the expected wait of each that waits.
 
-        One begins when the prompts before it are read, and when as many of the running have left as must
-        before there is an opening: of so many that run, one leaves in the time that one runs by their number.
+        One begins when the prompts before it are read, and when as many others have left as must before there is
+        an opening: those who run, each in its time, and after them those who came in their places.
 
         Args:
             queue: those who wait, in the order in which they will begin.
             openings: how many can begin without anybody leaving.
-            running: how many run.
-            unread: tokens of running prompts that are still to be computed.
+            running: those who run.
             prefill_rate: tokens that are computed a second, or None where that is not known.
+            now: seconds on the clock of the requests.
         """
+        unread = sum(request.uncomputed for request in running)
+        leaves = sorted(self.remaining_s(request, now) for request in running)
         waits: list[Waiting] = []
         for position, request in enumerate(queue):
-            read_s = None if prefill_rate is None else unread / prefill_rate
+            wait_s = math.inf if prefill_rate is None else unread / prefill_rate
             leavers = position + 1 - openings
-            if leavers > 0 and read_s is not None:
-                read_s = None if self.stay_s is None else max(read_s, leavers * self.stay_s / max(running, 1))
-            waits.append(Waiting(request.id, request.client.id, position, read_s))
+            if leavers > 0:
+                wait_s = max(wait_s, self._leaving_s(leaves, leavers))
+            waits.append(Waiting(request.id, request.client.id, position, wait_s if wait_s < math.inf else None))
             unread += len(request.tokens)
         return waits
+
+    def remaining_s(self, request: Request, now: float) -> float:
+        """How long a request will run yet: as others have, but no longer than its answer may; inf if unknown."""
+        if self.stay_s is None:
+            as_others = math.inf
+        else:
+            as_others = max(self.stay_s - (now - request.admitted), LEAST_LEFT * self.stay_s)
+        gaps = len(request.tokens) - request.prompt_length - 1
+        if request.answered is None or gaps < 1:
+            return as_others
+        return min(as_others, (request.length_limit - len(request.tokens)) * (now - request.answered) / gaps)
+
+    def _leaving_s(self, leaves: Sequence[float], leavers: int) -> float:
+        """When so many will have left, where those who run leave at these times and their successors after a stay."""
+        if not leaves:
+            return math.inf
+        rounds, place = divmod(leavers - 1, len(leaves))
+        if rounds and self.stay_s is None:
+            return math.inf
+        return leaves[place] + rounds * (self.stay_s or 0.0)

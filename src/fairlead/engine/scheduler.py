@@ -211,9 +211,9 @@ class Scheduler:
         return self._forecast.waits(
             self._waiting.expected(now),
             openings=0 if self._blocked else self._max_running - len(self._running),
-            running=len(self._running),
-            unread=sum(request.uncomputed for request in self._running.values()),
+            running=list(self._running.values()),
             prefill_rate=self.pace.prefill_rate(),
+            now=now,
         )
 
     def check_integrity(self) -> None:
