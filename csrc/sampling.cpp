@@ -218,15 +218,17 @@ double Sampler::weigh_all(float top, float scale) {
 // The same for the tokens likelier than `bound`.
 double Sampler::weigh_likelier(Candidate bound, float top, float scale) {
   const auto [logit, id] = bound;
-  const float above = std::nextafter(logit, std::numeric_limits<float>::infinity());
+  const float weightless = top - 87 / scale;  // below this a float holds no weight
+  const float least = std::max(logit, weightless);
+  const float above = std::max(std::nextafter(logit, std::numeric_limits<float>::infinity()), weightless);
+  const auto exp_sum = vector_kernels().exp_sum;
   double sum = 0;
   for (size_t block = 0; block < tops_.size(); ++block) {
     sums_[block] = 0;
-    if (tops_[block] < logit) continue;
+    if (tops_[block] < least) continue;
     const auto [begin, end] = ids(block);
     const int64_t middle = std::clamp<int64_t>(id, begin, end);  // of equals those before it are likelier
-    const auto exp_sum = vector_kernels().exp_sum;
-    sums_[block] = exp_sum(logits_ + begin, middle - begin, logit, top, scale) +
+    sums_[block] = exp_sum(logits_ + begin, middle - begin, least, top, scale) +
                    exp_sum(logits_ + middle, end - middle, above, top, scale);
     sum += sums_[block];
   }

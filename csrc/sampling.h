@@ -78,15 +78,14 @@ class Sampler {
   // Of the draw that was begun; the room is kept from draw to draw.
   float* logits_ = nullptr;
   int64_t vocabulary_ = 0;
-  bool bent_ = false;        // the logits are those to choose by, no longer the model's own
-  std::vector<float> tops_;  // [blocks] the largest logit
-  std::vector<float> sums_;  // [blocks] of the weights relative to it; once weighed, to the likeliest of all
-  float log_total_ = 0;      // of the model's own distribution
-  Draw report_{};            // the likeliest of that
-  std::vector<Candidate>
-      own_;  // logits as they were before bending, where they are reported; the first of an id counts
-  std::vector<Candidate> candidates_;
-  std::vector<float> ranked_;
+  bool bent_ = false;                  // the logits are those to choose by, no longer the model's own
+  std::vector<float> tops_;            // [blocks] the largest logit
+  std::vector<float> sums_;            // [blocks] of the weights relative to it; once weighed, to the likeliest of all
+  float log_total_ = 0;                // of the model's own distribution
+  Draw report_{};                      // the likeliest of that
+  std::vector<Candidate> own_;         // the model's logits that bending changed; the first of an id counts
+  std::vector<Candidate> candidates_;  // the likeliest
+  std::vector<float> ranked_;          // tops_ in another order
 };
 
 }  // namespace fairlead
