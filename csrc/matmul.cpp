@@ -154,7 +154,7 @@ void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, con
 #endif
 
 // Rows whose weights are unpacked go by in batches that stay in the second-level cache while all panels pass. A batch
-// more unpacks the weights once more, for as much as multiplying some six rows, so it has at least many times that.
+// more unpacks the weights once more, so each has many rows.
 constexpr int64_t kUnpackedBytes = 1 << 20;
 constexpr int kUnpackedLeast = 128;
 

@@ -1,5 +1,5 @@
 // Products of many rows: a block of weights is unpacked to words of 16 bits once, into a scratch that stays in the
-// first-level cache, and serves all rows before the next one. Unpacking costs as much as multiplying some six rows.
+// first-level cache, and serves all rows before the next one, which share what unpacking costs.
 //
 // Two vectors of outputs at a time, so that what is fetched of an activation is used twice: two panels with AVX-512,
 // one with AVX2. Sums are those of products_kernels.h, in the same order: a row's outputs do not depend, bit for bit,
