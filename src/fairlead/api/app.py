@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import errors, models, native, openai, reference
+from fairlead.api import errors, models, native, openai, page, reference
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door
 from fairlead.api.services import Services
@@ -80,4 +80,5 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(models.router)
     app.include_router(openai.router)
     reference.install(app)
+    page.install(app)
     return app
