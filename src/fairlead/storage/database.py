@@ -13,8 +13,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import event
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fairlead.errors import ConfigError
 
 _BUSY_TIMEOUT_MS = 5_000
 """How long to wait for another process that writes, such as a backup."""
@@ -27,7 +30,7 @@ class Database:
         url: SQLAlchemy's, with an async driver: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://...`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.engine: AsyncEngine = create_async_engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._turn = asyncio.Lock()
@@ -36,9 +39,27 @@ class Database:
             event.listen(self.engine.sync_engine, "begin", _begin)
 
     @classmethod
+    def at(cls, location: Path | str) -> Self:
+        """The SQLite database in a file, which need not be there, or the one of a `postgresql://` URL.
+
+        Raises:
+            ConfigError: that is no such URL.
+        """
+        if isinstance(location, Path):
+            return cls(URL.create("sqlite+aiosqlite", database=str(location)))
+        try:
+            url = make_url(location).set(drivername="postgresql+asyncpg")
+        except (ArgumentError, ValueError):
+            raise ConfigError("The database's URL is none: it reads postgresql://USER:PASSWORD@HOST/NAME.") from None
+        query = dict(url.query)
+        if (sslmode := query.pop("sslmode", None)) is not None:  # libpq's word for what asyncpg calls ssl
+            query["ssl"] = sslmode
+        return cls(url.set(query=query))
+
+    @classmethod
     def in_file(cls, path: Path) -> Self:
         """The SQLite database in this file, which need not be there."""
-        return cls(f"sqlite+aiosqlite:///{path}")
+        return cls.at(path)
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -64,10 +85,10 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # SQLAlchemy begins transactions, not the driver
     cursor = connection.cursor()
     for pragma in (
+        f"busy_timeout = {_BUSY_TIMEOUT_MS}",  # first: setting another journal mode may have to wait, too
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

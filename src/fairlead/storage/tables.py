@@ -139,7 +139,7 @@ class Chat(Base):
     """Generation fields that its requests leave open."""
     on_overflow: Mapped[Overflow] = mapped_column(default="drop_oldest")
     leaf_id: Mapped[int | None] = mapped_column(
-        ForeignKey("messages.id", name="fk_chats_leaf_id", ondelete="SET NULL", use_alter=True)
+        ForeignKey("messages.id", name="fk_chats_leaf_id", ondelete="SET NULL", use_alter=True), index=True
     )
     """The last message of the branch that is shown."""
     last_message: Mapped[int] = mapped_column(default=0)
