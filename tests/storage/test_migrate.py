@@ -12,7 +12,7 @@ from fairlead.errors import ConfigError
 from fairlead.storage.database import Database
 from fairlead.storage.migrate import migrate
 from fairlead.storage.tables import Base
-from tests.storage.conftest import PostgreSQL
+from tests.databases import PostgreSQL
 
 
 def _differences(connection: Connection) -> list[object]:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import text
@@ -127,14 +128,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def server(kind: str, request: pytest.FixtureRequest) -> PostgreSQL | None:
     """The server that the test's databases are on; None for SQLite."""
-    return None if kind == "sqlite" else request.getfixturevalue("postgresql")  # type: ignore[no-any-return]
+    return None if kind == "sqlite" else request.getfixturevalue("postgresql")
 
 
 @pytest.fixture
 def migrated(server: PostgreSQL | None, request: pytest.FixtureRequest) -> Path | str:
     """The file, or the name on the server, of a database with all tables, to copy."""
     name = "migrated_sqlite" if server is None else "migrated_postgresql"
-    return request.getfixturevalue(name)
+    return cast(Path | str, request.getfixturevalue(name))
 
 
 @pytest.fixture
