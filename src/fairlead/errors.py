@@ -17,6 +17,8 @@
     ├── ModelNotReady           the model is not loaded, or no model is active
     ├── Draining                the server is shutting down
     ├── EngineFailed            the worker of a model died or answered nonsense
+    ├── StorageFailed           the database or the folder of files cannot be used now
+    │   └── StorageFull         there is no room left to write; what is stored can be read
     └── ConfigError             fairlead.toml, a flag or an environment variable is wrong
 
 They speak of the field, not of HTTP: `api/errors.py` holds the one table that maps them to statuses.
@@ -145,6 +147,18 @@ class EngineFailed(FairleadError):
     """The worker of a model died, or answered what it must not."""
 
     code = "engine_failed"
+
+
+class StorageFailed(FairleadError):
+    """The database, or the folder of files, cannot be used now."""
+
+    code = "storage_failed"
+
+
+class StorageFull(StorageFailed):
+    """There is no room left to write; what is stored can be read."""
+
+    code = "storage_full"
 
 
 class ConfigError(FairleadError):

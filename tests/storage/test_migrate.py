@@ -12,7 +12,7 @@ from fairlead.errors import ConfigError
 from fairlead.storage.database import Database
 from fairlead.storage.migrate import migrate
 from fairlead.storage.tables import Base
-from tests.storage.conftest import PostgreSQL
+from tests.databases import PostgreSQL
 
 
 def _differences(connection: Connection) -> list[object]:
@@ -43,9 +43,9 @@ async def _names(database: Database) -> list[str]:
 
 
 @pytest.fixture
-async def empty(server: PostgreSQL | None, tmp_path: Path) -> Path | str:
+async def empty(database_server: PostgreSQL | None, tmp_path: Path) -> Path | str:
     """Where a database is that nobody has written to."""
-    return tmp_path / "new? 100%.db" if server is None else await server.create()
+    return tmp_path / "new? 100%.db" if database_server is None else await database_server.create()
 
 
 async def test_several_who_migrate_at_once_make_it_one_time(empty: Path | str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import text
@@ -125,22 +126,26 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def server(kind: str, request: pytest.FixtureRequest) -> PostgreSQL | None:
+def database_server(kind: str, request: pytest.FixtureRequest) -> PostgreSQL | None:
     """The server that the test's databases are on; None for SQLite."""
-    return None if kind == "sqlite" else request.getfixturevalue("postgresql")  # type: ignore[no-any-return]
+    return None if kind == "sqlite" else request.getfixturevalue("postgresql")
 
 
 @pytest.fixture
-def migrated(server: PostgreSQL | None, request: pytest.FixtureRequest) -> Path | str:
+def migrated(database_server: PostgreSQL | None, request: pytest.FixtureRequest) -> Path | str:
     """The file, or the name on the server, of a database with all tables, to copy."""
-    name = "migrated_sqlite" if server is None else "migrated_postgresql"
-    return request.getfixturevalue(name)
+    name = "migrated_sqlite" if database_server is None else "migrated_postgresql"
+    return cast(Path | str, request.getfixturevalue(name))
 
 
 @pytest.fixture
-async def location(server: PostgreSQL | None, migrated: Path | str, tmp_path: Path) -> Path | str:
+async def location(database_server: PostgreSQL | None, migrated: Path | str, tmp_path: Path) -> Path | str:
     """Where a fresh database with all tables is, for `Database.at`."""
-    return Path(shutil.copy(migrated, tmp_path)) if server is None else await server.create(str(migrated))
+    return (
+        Path(shutil.copy(migrated, tmp_path))
+        if database_server is None
+        else await database_server.create(str(migrated))
+    )
 
 
 @pytest.fixture
