@@ -36,6 +36,14 @@ def optional_text(value: object) -> str | None:
     return None if value == "" else text(value)
 
 
+def database(value: object) -> str | None:
+    """The path of a file or a `postgresql://` URL; None for the empty text."""
+    given = optional_text(value)
+    if given is not None and "://" in given and not given.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be the path of a file, or a URL that begins with postgresql://")
+    return given
+
+
 def texts(value: object) -> tuple[str, ...]:
     """A list of texts."""
     if not isinstance(value, list | tuple):

@@ -21,6 +21,7 @@ KVType = Literal["f16", "f32", "q8"]
 Policy = Literal["fair", "fcfs"]
 
 CONFIG_FILE = "fairlead.toml"
+DATABASE_FILE = "fairlead.db"
 STARTER = "smollm2-135m"
 """The model that a server without any configuration starts with."""
 
@@ -166,6 +167,8 @@ class Settings:
     """Whether users share the cached beginnings of their prompts, and not only those that the configuration wrote."""
     lookup: bool = True
     """Whether answers that quote their prompt are guessed ahead and verified."""
+    database: str | None = None
+    """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
     users: Mapping[str, UserSettings] = field(default_factory=dict)
     """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
@@ -177,6 +180,13 @@ class Settings:
     def models_dir(self) -> Path:
         """Where model files are kept."""
         return self.home / "models"
+
+    @property
+    def database_location(self) -> Path | str:
+        """The file of an SQLite database, or the URL of another."""
+        if self.database is not None and "://" in self.database:
+            return self.database
+        return self.home / Path(self.database or DATABASE_FILE).expanduser()
 
 
 _SETTINGS: Mapping[str, Mapping[str, Check]] = {
@@ -211,6 +221,9 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "prefix_cache": checks.boolean,
         "share_prefixes": checks.boolean,
         "lookup": checks.boolean,
+    },
+    "storage": {
+        "database": checks.database,
     },
 }
 

@@ -19,6 +19,7 @@ from fairlead.config import Settings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
+from fairlead.service.store import Store
 from fairlead.service.users import Users
 
 
@@ -31,18 +32,20 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         registry: the models, where they are not those of the settings.
 
     Raises:
-        ModelNotFound, ConfigError: there is no such model.
+        ModelNotFound, ConfigError: there is no such model, or the database's URL is none.
     """
     registry = registry or Registry(settings)
     metrics = Metrics(registry.engine_stats)
     users = Users(settings.users, settings.max_waiting_per_user)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
-    services = Services(registry, generator, users, metrics)
+    store = Store(settings)
+    services = Services(registry, generator, users, metrics, store)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await store.open()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
@@ -51,6 +54,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             if loading is not None:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
+            await store.close()
 
     middleware = [
         Middleware(RequestLog, metrics=metrics),

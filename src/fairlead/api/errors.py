@@ -31,6 +31,8 @@ STATUS: Final[dict[type[FairleadError], tuple[int, str]]] = {
     errors.ModelNotReady: (503, "unavailable_error"),
     errors.Draining: (503, "unavailable_error"),
     errors.EngineFailed: (503, "engine_error"),
+    errors.StorageFailed: (503, "storage_error"),
+    errors.StorageFull: (507, "insufficient_storage_error"),
     errors.DoesNotFit: (507, "insufficient_memory_error"),
     FairleadError: (500, "server_error"),
 }
@@ -40,6 +42,7 @@ _RETRY_AFTER_S: Final[dict[type[FairleadError], float]] = {
     errors.ModelNotReady: 2,
     errors.Draining: 5,
     errors.EngineFailed: 5,
+    errors.StorageFailed: 5,
 }
 
 _HTTP_CODES: Final = {

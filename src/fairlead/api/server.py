@@ -42,7 +42,7 @@ def run(settings: Settings, model: str | None = None, *, log_format: logs.LogFor
         log_format: how the log on standard error is written.
 
     Raises:
-        ConfigError: the address is not one to listen on, or is taken.
+        ConfigError: the address is not one to listen on, or is taken; or the database cannot be used.
         ModelNotFound: there is no such model.
     """
     logs.set_up(log_format)
@@ -98,12 +98,14 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> N
         loop.add_signal_handler(number, on_signal)
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    await services.store.open()  # before the rest starts, so that a refusal is all that is said
     try:
         await server.serve([listener])
     finally:
         for task in drains:
             task.cancel()
         await services.registry.close(force=server.force_exit)
+        await services.store.close()
     logger.info("ended")
 
 

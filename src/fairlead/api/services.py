@@ -14,6 +14,7 @@ from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY
+from fairlead.service.store import Store
 from fairlead.service.users import Users
 
 USER_HEADER: Final = "X-Fairlead-User"
@@ -27,6 +28,7 @@ class Services:
     generator: Generator
     users: Users
     metrics: Metrics
+    store: Store
     started_at: float = field(default_factory=time.monotonic)
 
 

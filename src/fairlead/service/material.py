@@ -43,3 +43,11 @@ class Documents(Protocol):
 
         `chat_id` is the chat's row, not its number.
         """
+
+
+class NoDocuments:
+    """Chats without files."""
+
+    async def material(self, chat_id: int, question: str, room: int, count: Callable[[str], int]) -> Material:  # noqa: ARG002
+        """Nothing."""
+        return Material()

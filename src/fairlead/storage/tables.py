@@ -139,7 +139,7 @@ class Chat(Base):
     """Generation fields that its requests leave open."""
     on_overflow: Mapped[Overflow] = mapped_column(default="drop_oldest")
     leaf_id: Mapped[int | None] = mapped_column(
-        ForeignKey("messages.id", name="fk_chats_leaf_id", ondelete="SET NULL", use_alter=True)
+        ForeignKey("messages.id", name="fk_chats_leaf_id", ondelete="SET NULL", use_alter=True), index=True
     )
     """The last message of the branch that is shown."""
     last_message: Mapped[int] = mapped_column(default=0)
@@ -147,6 +147,15 @@ class Chat(Base):
     last_file: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class Reservation(Base):
+    """A number that was given out for a chat, which is made when somebody writes under it."""
+
+    __tablename__ = "reservations"
+
+    person_id: Mapped[int] = _parent("people.id", primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class Message(Base):
