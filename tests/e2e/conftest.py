@@ -57,8 +57,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def start(home: Path, starter_model: Path) -> Server:
-    """`fairlead serve` on a free port, with the starter model as its first."""
+def start(home: Path, starter_model: Path, port: int | None = None) -> Server:
+    """`fairlead serve` on a free port or this one, with the starter model as its first."""
     (home / "models").mkdir(parents=True, exist_ok=True)
     link = home / "models" / starter_model.name
     if not link.exists():
@@ -67,9 +67,10 @@ def start(home: Path, starter_model: Path) -> Server:
     (home / "fairlead.toml").write_text(
         f'[models.{TINY}]\nfile = "tiny.gguf"\nsources = [{{ path = "{home / "tiny.gguf"}" }}]\n'
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     command = [sys.executable, "-m", "fairlead", "serve", "--home", str(home), "--port", str(port), "--model", STARTER]
     with (home / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, text=True)

@@ -105,6 +105,7 @@ def seen() -> Iterator[Seen]:
     """What the browser did; a test fails that lets it speak to others or log errors."""
     noted = Seen()
     yield noted
+    print('ERRORS', noted.errors)
     assert noted.foreign == []
     assert noted.unexpected() == []
 

@@ -31,13 +31,20 @@ def test_a_thousand_messages_are_there_within_a_second(web: Web, quick: Served) 
     told = [("user", f"Question {n}?") if n % 2 == 0 else ("assistant", f"**Answer** {n}:\n\n- one\n- `two`\n\n```python\nprint({n})\n```") for n in range(1000)]
     new = imported(quick.url, "Noa", told)
     context = web.context(quick.url, name="Noa")
+    context.add_init_script(
+        """new MutationObserver((_, observer) => {
+            if (document.querySelector(".prose strong") === null) return;
+            observer.disconnect();
+            requestAnimationFrame(() => setTimeout(() => (window.painted = performance.now())));
+        }).observe(document, { childList: true, subtree: true })"""
+    )
     times = []
     for _ in range(3):  # the best of three: others use this machine too
         page = context.new_page()
         page.goto(f"{quick.url}/#/chats/{new}")
         expect(answers(page).last).to_contain_text("Answer 999:")
-        page.wait_for_function("performance.getEntriesByType('measure').some(one => one.name === 'shown')")
-        times.append(page.evaluate("performance.getEntriesByName('shown')[0].startTime + performance.getEntriesByName('shown')[0].duration"))
+        page.wait_for_function("window.painted !== undefined")
+        times.append(page.evaluate("window.painted"))
         if times[-1] <= PAINT_MS:
             break
         page.close()
