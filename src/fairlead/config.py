@@ -169,6 +169,12 @@ class Settings:
     """Whether answers that quote their prompt are guessed ahead and verified."""
     database: str | None = None
     """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
+    grace_s: float = 30.0
+    """How long an answer in a chat goes on that nobody reads any more."""
+    files_share: float = 0.5
+    """The share of a model's context that a chat's files may take."""
+    make_titles: bool = True
+    """Whether chats are named by the model, while nobody waits for an answer."""
     users: Mapping[str, UserSettings] = field(default_factory=dict)
     """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
@@ -224,6 +230,11 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "storage": {
         "database": checks.database,
+    },
+    "chats": {
+        "grace_s": checks.number(0, 86_400),
+        "files_share": checks.number(0, 0.75),
+        "make_titles": checks.boolean,
     },
 }
 

@@ -11,15 +11,21 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import errors, models, native, openai, page, reference
+from fairlead.api import chats, errors, models, native, openai, page, reference
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.chats import Chats
+from fairlead.service.composing import Composer
+from fairlead.service.conversations import Conversations
 from fairlead.service.generation import Generator
+from fairlead.service.live import LiveAnswers
+from fairlead.service.material import NoDocuments
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
 from fairlead.service.store import Store
+from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
 
@@ -39,7 +45,17 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     users = Users(settings.users, settings.max_waiting_per_user)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
     store = Store(settings)
-    services = Services(registry, generator, users, metrics, store)
+    live = LiveAnswers(store.database, settings.grace_s)
+    conversations = Conversations(
+        store.database,
+        generator,
+        live,
+        Composer(store.database, generator, NoDocuments(), settings.files_share),
+        Titles(store.database, generator, enabled=settings.make_titles),
+    )
+    services = Services(
+        registry, generator, users, metrics, store, Chats(store.database, live, registry.check_name), conversations
+    )
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
@@ -50,6 +66,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         try:
             yield
         finally:
+            await conversations.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
@@ -82,6 +99,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     errors.install(app)
     app.include_router(native.router)
     app.include_router(models.router)
+    app.include_router(chats.router)
     app.include_router(openai.router)
     reference.install(app)
     page.install(app)

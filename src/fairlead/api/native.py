@@ -104,7 +104,8 @@ async def infer_stream(
 @router.post("/cancel", tags=["generation"])
 async def cancel(body: CancelBody, services: Served) -> JSONResponse:
     """Stop the generation with this id, wherever it is."""
-    services.generator.cancel(body.id)
+    if not services.conversations.cancel(body.id):
+        services.generator.cancel(body.id)
     return JSONResponse({"id": body.id, "cancelled": True})
 
 

@@ -105,12 +105,14 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> N
         for task in drains:
             task.cancel()
         await services.registry.close(force=server.force_exit)
+        await services.conversations.close()
         await services.store.close()
     logger.info("ended")
 
 
 async def _drain(services: Services, timeout_s: float, server: uvicorn.Server) -> None:
     await services.generator.drain(timeout_s)
+    await services.conversations.close()
     server.should_exit = True
 
 

@@ -9,7 +9,10 @@ from typing import Annotated, Final, cast
 from fastapi import Depends, Request
 
 from fairlead import checks
+from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
+from fairlead.service.chats import Chats
+from fairlead.service.conversations import Conversations
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
@@ -29,7 +32,13 @@ class Services:
     users: Users
     metrics: Metrics
     store: Store
+    chats: Chats
+    conversations: Conversations
     started_at: float = field(default_factory=time.monotonic)
+
+    async def person(self, asker: str, user: str | None = None) -> int:
+        """The row of who asks, by the name that the request gives, else by the header; made where there is none."""
+        return await self.chats.person(user or asker)
 
 
 def services_of(request: Request) -> Services:
@@ -56,3 +65,11 @@ def asker_of(request: Request) -> str:
 Served = Annotated[Services, Depends(services_of)]
 RequestId = Annotated[str, Depends(id_of)]
 Asker = Annotated[str, Depends(asker_of)]
+
+
+async def person_of(services: Served, asker: Asker, user: UserName | None = None) -> int:
+    """The row of who asks; 0, which is nobody's, where they have never stored anything."""
+    return await services.chats.known(user or asker)
+
+
+Person = Annotated[int, Depends(person_of)]

@@ -128,12 +128,12 @@ class Conversations:
         facts = _facts(id_of(answer.report), number, question, answer.number)
         return answer.number, _replayed(answer, facts, after.characters if after is not None else 0)
 
-    def cancel(self, request_id: str, user: str) -> bool:
-        """End a user's answer, wherever it is; whether there is one under this id."""
-        live = self.live.under(request_id, user)
-        if live is not None:
+    def cancel(self, request_id: str, owner: str | None = None) -> bool:
+        """End the answers under this id, only `owner`'s where one is given; whether there are any."""
+        found = self.live.under(request_id, owner)
+        for live in found:
             live.cancel()
-        return live is not None
+        return bool(found)
 
     async def close(self) -> None:
         """End what goes on, and wait until it is stored."""

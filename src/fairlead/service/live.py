@@ -264,9 +264,9 @@ class LiveAnswers:
         """The answer that goes on in a chat."""
         return self._live.get(key)
 
-    def under(self, request_id: str, user: str) -> LiveAnswer | None:
-        """A user's answer by its request's id."""
-        return next((live for live in self._live.values() if live.id == request_id and live.user == user), None)
+    def under(self, request_id: str, owner: str | None = None) -> list[LiveAnswer]:
+        """The answers under a request's id; only `owner`'s where one is given."""
+        return [live for live in self._live.values() if live.id == request_id and owner in (None, live.user)]
 
     @contextlib.contextmanager
     def claim(self, key: ChatKey) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Names for chats, made by the model from the first exchange when nobody needs it.
+"""Names for chats, made by the model from how they began, when nobody needs it.
 
 A chat has its question's first words for a name at once. Later, when no answer is waited for, the model that
 answered is asked for a better one; what it says is taken only where it reads like a title. A name that a person gave
@@ -26,14 +26,21 @@ from fairlead.storage.database import Database
 logger = logging.getLogger(__name__)
 
 _MOST_CHARS: Final = 60
-_MOST_WORDS: Final = 10
+_MOST_WORDS: Final = 8
 _MOST_TOKENS: Final = 24
 _EXCERPT_CHARS: Final = 600
-"""Of the question and of the answer, that the model reads."""
+"""Of the question, that the model reads."""
 _IDLE_FOR_S: Final = 1.0
 _MOST_WISHES: Final = 1000
 """Chats that wait for a name; more keep their first words."""
-_ASK: Final = "Write a title of two to six words for this conversation. Answer with the title alone."
+_SYSTEM: Final = "You write short titles, of two to six words, for conversations."
+_ASK: Final = "Title for: "
+_EXAMPLES: Final = (
+    ("How can I fix a flat tyre on my bicycle without any tools?", "Fixing a Flat Bicycle Tyre"),
+    ("what's the difference between TCP and UDP", "TCP Versus UDP"),
+    ("Please write a poem about my grandmother's garden in autumn", "Poem About an Autumn Garden"),
+)
+"""Small models follow examples better than they follow orders."""
 _WORD: Final = re.compile(r"\w+")
 _LABEL: Final = re.compile(r"^(?:(?:the )?(?:chat |conversation )?title(?: is)?|sure|answer)\s*:\s*", re.IGNORECASE)
 _QUOTES: Final = " \t\"'`*_#“”‘’«».:"
@@ -50,14 +57,24 @@ def first_words(text: str) -> str:
 
 def title_in(said: str) -> str | None:
     """The title in what a model said; None where there is nothing that reads like one."""
-    line = next((line for line in said.splitlines() if line.strip(_QUOTES)), "").strip(_QUOTES)
-    title = " ".join(_LABEL.sub("", line).strip(_QUOTES).split())
+    line = next((line for line in said.splitlines() if line.strip(_QUOTES)), "").strip()
+    title = " ".join(_LABEL.sub("", line.strip(_QUOTES)).strip(_QUOTES).split())
     words = _WORD.findall(title.lower())
     if not words or len(words) > _MOST_WORDS or len(title) > _MOST_CHARS or not title.isprintable():
         return None
+    is_sentence = line.rstrip(_QUOTES.replace(".", "")).endswith((".", "?", "!", ",", "…"))
     repeats_itself = len(set(words)) * 2 < len(words)
-    repeats_us = set(words) <= set(_WORD.findall(_ASK.lower()))
-    return None if repeats_itself or repeats_us else title
+    repeats_us = title in {example for _, example in _EXAMPLES}
+    return None if is_sentence or repeats_itself or repeats_us else title[0].upper() + title[1:]
+
+
+def _prompt(question: str) -> tuple[Message, ...]:
+    shown = [
+        message
+        for asked, title in _EXAMPLES
+        for message in (Message("user", _ASK + asked), Message("assistant", title))
+    ]
+    return Message("system", _SYSTEM), *shown, Message("user", _ASK + question[:_EXCERPT_CHARS])
 
 
 class Titles:
@@ -128,11 +145,8 @@ class Titles:
         request = GenerationRequest(
             user=user,
             model=model,
-            messages=(
-                Message("user", question.content[:_EXCERPT_CHARS]),
-                Message("assistant", answers[0].content[:_EXCERPT_CHARS]),
-                Message("user", _ASK),
-            ),
+            messages=_prompt(question.content),
+            system="",
             temperature=0.0,
             max_tokens=_MOST_TOKENS,
             priority="low",
