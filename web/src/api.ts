@@ -287,7 +287,8 @@ export function uploadFile(
     request.onerror = () => reject(new Unreachable());
     request.onabort = () => reject(new DOMException("The upload was cancelled.", "AbortError"));
     request.onload = () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText) as ChatFile);
+      const [stored] = request.status < 300 ? (JSON.parse(request.responseText) as { files: ChatFile[] }).files : [];
+      if (stored !== undefined) resolve(stored);
       else reject(refusal(request.status, request.responseText, null));
     };
     signal.addEventListener("abort", () => request.abort());

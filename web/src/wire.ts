@@ -192,7 +192,12 @@ export interface ChatFile {
   kind: string;
   size_bytes: number;
   state: "parsing" | "ready" | "failed";
+  /** Why it could not be read. */
   error: string | null;
+  /** What of it could not, where the rest could. */
+  note: string | null;
+  /** While it is being read. */
+  progress: { phase: string; done: number; total: number | null } | null;
   pages: number | null;
   characters: number | null;
 }

