@@ -31,7 +31,8 @@ export interface Progress {
 export interface Model {
   name: string;
   architecture: string | null;
-  parameters: number | null;
+  /** In words, such as "135M". */
+  parameters: string | null;
   quantization: string | null;
   context_length: number | null;
   size_bytes: number | null;

@@ -49,6 +49,7 @@ HOSTILE = (
 MODELS = {
     "ropes": options(reply=tokens(MARKDOWN) * 40, step_s=0.004),
     "hostile": options(reply=tokens(HOSTILE)),
+    "sluggish": options(load_s=20),
 }
 
 expect.set_options(timeout=10_000)
@@ -178,7 +179,7 @@ def finished(page: Page, count: int = 1) -> Locator:
 
 def new_chat(served_url: str, user: str, **fields: object) -> int:
     """A chat on the server."""
-    with httpx.Client(base_url=served_url, headers={"X-Fairlead-User": user}, trust_env=False) as http:
+    with httpx.Client(base_url=served_url, headers={"X-Fairlead-User": user.encode()}, trust_env=False) as http:
         return int(http.post("/chats", json=fields).raise_for_status().json()["chat_id"])
 
 
@@ -197,7 +198,7 @@ def imported(served_url: str, user: str, messages: list[tuple[str, str]], title:
         for number, (role, content) in enumerate(messages, 1)
     ]
     body = {"format": "fairlead-chat", "version": 1, "title": title, "leaf": len(told), "created_at": at, "updated_at": at}
-    with httpx.Client(base_url=served_url, headers={"X-Fairlead-User": user}, trust_env=False, timeout=30) as http:
+    with httpx.Client(base_url=served_url, headers={"X-Fairlead-User": user.encode()}, trust_env=False, timeout=30) as http:
         answer = http.post("/chats/import", json={**body, "messages": told})
         assert answer.status_code == 201, answer.text
         return int(answer.json()["chat_id"])

@@ -30,7 +30,7 @@ def test_tells_state_size_and_need_and_switches_while_chatting(web: Web, server:
     send(page, "Count to three.")
     finished(page)
     open_models(page)
-    expect(row(page, STARTER)).to_contain_text(re.compile(r"loaded .*135 M.*98 MB"))
+    expect(row(page, STARTER)).to_contain_text(re.compile(r"loaded .*135M parameters.*98 MB"))
     expect(row(page, STARTER)).to_contain_text(re.compile(r"Takes \d+ MB of memory"))
     expect(row(page, TINY)).to_contain_text("on disk")
     expect(row(page, TINY)).to_contain_text(re.compile(r"Needs .* of memory; .* can be had"))
@@ -59,12 +59,12 @@ def test_one_that_does_not_fit_says_so(web: Web, quick: Served) -> None:
 def test_a_load_shows_progress_and_can_be_cancelled(web: Web, quick: Served) -> None:
     page = web.open(quick.url)
     open_models(page)
-    lingering = row(page, "lingering")
-    lingering.get_by_role("button", name="Load").click()
-    expect(lingering.get_by_role("progressbar")).to_be_visible()
-    lingering.get_by_role("button", name="Cancel").click()
-    expect(lingering.get_by_role("button", name="Load")).to_be_visible()
-    expect(lingering).to_contain_text("on disk")
+    sluggish = row(page, "sluggish")
+    sluggish.get_by_role("button", name="Load").click()
+    expect(sluggish.get_by_role("progressbar")).to_be_visible()
+    sluggish.get_by_role("button", name="Cancel").click()
+    expect(sluggish.get_by_role("button", name="Load")).to_be_visible()
+    expect(sluggish).to_contain_text("on disk")
 
 
 def test_a_download_tells_how_far_it_is_and_can_be_cancelled(web: Web, quick: Served) -> None:

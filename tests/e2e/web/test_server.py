@@ -44,8 +44,10 @@ def test_a_lost_connection_is_found_again_and_the_answer_goes_on(web: Web, quick
     before = len(answers(page).last.inner_text())
     page.wait_for_function("([length]) => document.querySelector('.prose').innerText.length > length + 200", arg=[before])
     page.get_by_role("button", name="Stop").click()
-    text = finished(page).locator(".prose").inner_text()
-    assert text.count("Ropes chafe where they rub against an edge.") == text.count("The end of it."), "torn"
+    text = finished(page).locator(".prose").evaluate("prose => prose.textContent")
+    rounds = text.split("The end of it.")[:-1]
+    assert len(rounds) > 1
+    assert len({" ".join(one.split()) for one in rounds}) == 1, "torn"
 
 
 def test_an_answer_is_taken_up_by_another_tab(web: Web, quick: Served) -> None:
@@ -64,7 +66,7 @@ def test_an_answer_is_taken_up_by_another_tab(web: Web, quick: Served) -> None:
 def test_tells_of_a_server_that_went_and_goes_on_when_it_is_back(
     web: Web, mortal: Server, home: Path, starter_model: Path
 ) -> None:
-    web.seen.expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE")
+    web.seen.expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "503")
     page = web.open(mortal.url)
     send(page, "Say a word.")
     finished(page)

@@ -34,11 +34,6 @@ export function rate(tokensPerSecond: number): string {
   return `${tokensPerSecond < 9.95 ? tokensPerSecond.toFixed(1) : Math.round(tokensPerSecond)} tokens/s`;
 }
 
-/** How many parameters a model has, as models are called. */
-export function parameters(count: number): string {
-  return count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : `${Math.round(count / 1e6)} M`;
-}
-
 /** A part of a whole, in percent; 0 where the whole is unknown. */
 export function percent(part: number, whole: number | null | undefined): number {
   return whole ? Math.min(100, Math.max(0, (part / whole) * 100)) : 0;

@@ -3,6 +3,8 @@
 export type News =
   | { kind: "identity" }
   | { kind: "chat"; id: number }
+  | { kind: "leaving"; id: number }
+  | { kind: "kept"; id: number }
   | { kind: "deleted"; id: number }
   | { kind: "models" };
 

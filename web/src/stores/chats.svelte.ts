@@ -20,19 +20,24 @@ class Chats {
   loading = $state(true);
   now = $state.raw(new Date());
   /** Newest first; those that are being deleted are gone already. */
-  list = $derived.by(() => this.#all.filter((chat) => !this.#leaving.has(chat.chat_id)));
+  list = $derived.by(() => this.#all.filter((chat) => !this.#hidden.has(chat.chat_id)));
 
   #all = $state.raw<ChatSummary[]>([]);
   #complete = false;
   /** What the list that is shown was asked for. */
   #shown = "";
-  #leaving = new SvelteSet<number>();
+  /** Those that are being deleted, in this tab or another. */
+  #hidden = new SvelteSet<number>();
+  /** Of those that this tab deletes, until then. */
+  #timers = new Map<number, ReturnType<typeof setTimeout>>();
   #typing = new Settling(150);
   #asked = 0;
 
   begin(): void {
     hear((news) => {
       if (news.kind === "deleted") this.#forget(news.id);
+      else if (news.kind === "leaving") this.#hide(news.id);
+      else if (news.kind === "kept") this.#hidden.delete(news.id);
       else if (news.kind === "chat") void this.refresh();
     });
     server.onReturn(() => void this.refresh());
@@ -43,7 +48,7 @@ class Chats {
       if (document.visibilityState === "visible" && !server.away) void this.refresh();
     }, LOOK_AGAIN_MS);
     addEventListener("pagehide", () => {
-      for (const id of this.#leaving) void api.deleteChat(id, true).catch(() => undefined); // nobody is left to tell
+      for (const id of this.#timers.keys()) void api.deleteChat(id, true).catch(() => undefined); // nobody is left to tell
     });
     this.#atMidnight();
     void this.refresh();
@@ -81,27 +86,38 @@ class Chats {
   /** Delete a chat, after a while in which this can be undone. */
   remove(chat: ChatSummary): void {
     const id = chat.chat_id;
-    this.#leaving.add(id);
-    if (view.chatId === id) view.open(null);
-    const timer = setTimeout(() => void this.#delete(id), UNDO_MS);
+    this.#hide(id);
+    tell({ kind: "leaving", id });
+    this.#timers.set(
+      id,
+      setTimeout(() => void this.#delete(id), UNDO_MS),
+    );
     const undo = (): void => {
-      clearTimeout(timer);
-      this.#leaving.delete(id);
+      clearTimeout(this.#timers.get(id));
+      this.#timers.delete(id);
+      this.#hidden.delete(id);
+      tell({ kind: "kept", id });
       close();
     };
     const close = view.toast(`“${chat.title || "Untitled"}” was deleted.`, { label: "Undo", run: undo });
   }
 
   async #delete(id: number): Promise<void> {
+    this.#timers.delete(id);
     try {
       await api.deleteChat(id);
       this.#forget(id);
       tell({ kind: "deleted", id });
     } catch (error) {
+      this.#hidden.delete(id);
+      tell({ kind: "kept", id });
       view.fail(error);
-    } finally {
-      this.#leaving.delete(id);
     }
+  }
+
+  #hide(id: number): void {
+    this.#hidden.add(id);
+    if (view.chatId === id) view.open(null);
   }
 
   async #read(after: ChatSummary | null): Promise<void> {
@@ -130,6 +146,7 @@ class Chats {
 
   #forget(id: number): void {
     this.#all = this.#all.filter((chat) => chat.chat_id !== id);
+    this.#hidden.delete(id);
     if (view.chatId === id) view.open(null);
   }
 
