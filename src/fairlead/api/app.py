@@ -11,11 +11,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
+from fairlead.api import embeddings as embedding_routes
 from fairlead.api import errors, models, native, openai, reference
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
@@ -37,7 +39,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     metrics = Metrics(registry.engine_stats)
     users = Users(settings.users, settings.max_waiting_per_user)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
-    services = Services(registry, generator, users, metrics)
+    embeddings = Embeddings(registry, users, settings.embedding_model, max_waiting=settings.max_waiting)
+    services = Services(registry, generator, embeddings, users, metrics)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
@@ -79,5 +82,6 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(native.router)
     app.include_router(models.router)
     app.include_router(openai.router)
+    app.include_router(embedding_routes.router)
     reference.install(app)
     return app

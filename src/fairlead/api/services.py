@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from fairlead import checks
 from fairlead.errors import InvalidRequest
+from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
@@ -25,6 +26,7 @@ class Services:
 
     registry: Registry
     generator: Generator
+    embeddings: Embeddings
     users: Users
     metrics: Metrics
     started_at: float = field(default_factory=time.monotonic)
