@@ -20,9 +20,10 @@ ALLOWED = {
     "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
+    "documents": set[str](),
     "service": {
         "errors", "checks", "config", "control_groups", "queue", "gguf", "models", "kernels", "storage",
-        "engine.messages", "engine.client",
+        "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
