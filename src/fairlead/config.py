@@ -222,12 +222,21 @@ class Settings:
     """Most bytes that a user's files may take; None is without limit."""
     database: str | None = None
     """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
+    max_file_bytes: int = 50 << 20
+    """Of a file that is attached to a chat."""
+    max_files_per_chat: int = 50
+    """Most files that a chat may have."""
     users: Mapping[str, UserSettings] = field(default_factory=dict)
     """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
     """The models of `fairlead.toml`; the built-in ones are the catalogue's."""
     model_defaults: Mapping[str, ModelDefaults] = field(default_factory=dict)
     """Defaults that `fairlead.toml` gives to built-in models, by name."""
+
+    @property
+    def files_dir(self) -> Path:
+        """Where the files are kept that people attach."""
+        return self.home / "files"
 
     @property
     def models_dir(self) -> Path:
@@ -287,6 +296,10 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "storage": {
         "database": checks.database,
+    },
+    "files": {
+        "max_file_bytes": checks.integer(1, 2**40),
+        "max_files_per_chat": checks.integer(1, 10_000),
     },
 }
 

@@ -12,12 +12,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
 from fairlead.api import embeddings as embedding_routes
-from fairlead.api import errors, me, models, native, openai, reference
+from fairlead.api import errors, files, me, models, native, openai, reference
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.documents import ChatDocuments, FileLimits
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
@@ -45,17 +46,21 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting, admit=people.usage.check)
     embeddings = Embeddings(registry, users, settings.embedding_model, max_waiting=settings.max_waiting)
-    services = Services(registry, generator, embeddings, users, metrics, store, people)
+    limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
+    documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    services = Services(registry, generator, embeddings, users, metrics, store, people, documents)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await store.open()
+        await documents.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
         finally:
+            await documents.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
@@ -91,6 +96,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(native.router)
     app.include_router(me.router)
     app.include_router(models.router)
+    app.include_router(files.router)
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     reference.install(app)

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from fairlead import checks
 from fairlead.errors import InvalidRequest
+from fairlead.service.documents import ChatDocuments
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
@@ -33,6 +34,7 @@ class Services:
     metrics: Metrics
     store: Store
     people: People
+    documents: ChatDocuments
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:
