@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from fairlead.api import multipart
+from fairlead.storage.blobs import Incoming
 from fairlead.storage.database import Database
 from tests.api.test_bad_input import check
 from tests.documents import made
@@ -206,3 +209,30 @@ def test_too_many_files(http: httpx.Client) -> None:
 def test_numbers_that_are_none(http: httpx.Client, number: str) -> None:
     assert check(http.get(f"/chats/{number}/files"))["param"] == "chat_id"
     assert check(http.get(f"/chats/1/files/{number}"))["param"] == "file_id"
+
+
+def test_a_sender_that_falls_silent(http: httpx.Client, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multipart, "_SILENT_FOR_S", 0.2)
+
+    def sent() -> Iterator[bytes]:
+        yield PART
+        time.sleep(1)
+        yield b"--b--\r\n"
+
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert check(http.post("/chats/1/files", content=sent(), headers=kind), 408)["code"] == "request_timeout"
+    assert not list((home / "files" / ".incoming").iterdir())
+
+
+def test_a_full_disk(http: httpx.Client, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(incoming: Incoming, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(incoming.path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Incoming, "write", full)
+        error = check(attach(http, {"a.txt": b"Text."}), 507)
+        assert error["code"] == "storage_full"
+        assert str(home) not in error["message"]
+    assert not list((home / "files" / ".incoming").iterdir())
+    (file,) = attach(http, {"a.txt": b"Text."}).json()["files"]
+    assert settled(http, file)["state"] == "ready"

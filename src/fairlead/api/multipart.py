@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,19 +68,21 @@ async def form_events(request: Request) -> AsyncGenerator[FormEvent]:
     """
     parser = _Parser(_boundary(request))
     chunks = aiter(request.stream())
-    try:
-        async with asyncio.timeout(_WITHIN_S):
-            while True:
-                async with asyncio.timeout(_SILENT_FOR_S):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    break
-                for event in parser.feed(chunk):
-                    yield event
-    except TimeoutError:
-        raise HTTPException(408, "The form took too long to arrive.") from None
+    ends_at = asyncio.get_running_loop().time() + _WITHIN_S
+    while (chunk := await _next(chunks, ends_at)) is not None:
+        for event in parser.feed(chunk):
+            yield event
     if not parser.is_whole:
         raise InvalidRequest("The form is cut short: its last boundary is missing.")
+
+
+async def _next(chunks: AsyncIterator[bytes], ends_at: float) -> bytes | None:
+    """The next bytes, None at the end; HTTPException 408 where they do not come."""
+    try:
+        async with asyncio.timeout_at(ends_at), asyncio.timeout(_SILENT_FOR_S):
+            return await anext(chunks, None)
+    except TimeoutError:
+        raise HTTPException(408, "The form took too long to arrive.") from None
 
 
 class _Parser:

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 
 import msgspec
@@ -86,10 +86,10 @@ class Readers:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), process.stdout
         )
+        ends_at = asyncio.get_running_loop().time() + self._limits.wall_s
         try:
-            async with asyncio.timeout(self._limits.wall_s):
-                while line := await reader.readline():
-                    yield _message.decode(line)
+            while line := await _within(reader.readline(), ends_at):
+                yield _message.decode(line)
             raise ReadFailed(self._how_it_ended(await asyncio.to_thread(process.wait)))
         except TimeoutError:
             raise ReadFailed(f"Reading it takes more than {self._limits.wall_s:.0f} s, the most allowed.") from None
@@ -111,3 +111,9 @@ class Readers:
             )
         log.error("a reading process ended with status %d", status)
         return "It could not be read; the server's log says why."
+
+
+async def _within(line: Awaitable[bytes], ends_at: float) -> bytes:
+    """A line, or TimeoutError; only the wait for it is cut off, and nothing that is done with it."""
+    async with asyncio.timeout_at(ends_at):
+        return await line
