@@ -46,6 +46,8 @@ _ASSIGNED = re.compile(
 _BELONGS = ("#", "//", "/*", "*", "@", "--", ";;", '"""', "'''", "%", "[[", "#[", "template", "<!--")
 """How lines begin that belong to the definition below them: comments and decorators."""
 _ENDS = ("end", "fi", "done", "esac", "{")
+_FLAT = ("configuration", "hcl", "yaml", "css", "makefile")
+"""Kinds whose definitions begin at the margin alone."""
 _DEEPEST = 6
 _LONGEST_LINE = 400
 """Longer lines define nothing; expressions look at no more."""
@@ -65,7 +67,7 @@ def code_units(text: str, kind: str) -> Iterator[Unit]:
                 within.pop()
             if defined is not None and len(within) < _DEEPEST:
                 within.append((-1 if kind == "configuration" else indent, defined))
-                first = _first_of(lines, index, indent)
+                first = _first_of(lines, begins, index, indent)
                 begins[first] = Break.SECTION if len(within) <= 2 else Break.PARAGRAPH
                 names[first:index] = [_path(within)] * (index - first)
             elif index and not lines[index - 1].strip():
@@ -89,9 +91,12 @@ def _indent(line: str) -> int:
     return len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
 
 
-def _first_of(lines: list[str], index: int, indent: int) -> int:
-    """Where a definition begins, with the comments and decorators right above it."""
-    while index and lines[index - 1].strip().startswith(_BELONGS) and _indent(lines[index - 1]) - indent in (0, 1):
+def _first_of(lines: list[str], begins: list[Break], index: int, indent: int) -> int:
+    """Where a definition begins, with the comments and decorators right above it that are not another's."""
+    while index and begins[index] is not Break.PARAGRAPH and begins[index - 1] is not Break.SECTION:
+        above = lines[index - 1]
+        if not above.strip().startswith(_BELONGS) or _indent(above) - indent not in (0, 1):
+            break
         index -= 1
     return index
 
@@ -100,7 +105,7 @@ def _defined(line: str, kind: str, indent: int) -> str | None:
     """The name of what a line defines; None where it defines nothing."""
     if len(line) > _LONGEST_LINE:
         return None
-    if kind in ("configuration", "hcl", "yaml", "css", "makefile"):
+    if kind in _FLAT:
         if indent:
             return None
         found = _SECTION.match(line) or (_TARGET.match(line) if kind == "makefile" else _BLOCK.match(line))

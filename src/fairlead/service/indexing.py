@@ -22,7 +22,7 @@ from fairlead.storage.blobs import Blobs
 from fairlead.storage.database import Database
 from fairlead.storage.files import File, NewPassage
 
-_EMBEDDED_AT_ONCE: Final = 256
+_EMBEDDED_AT_ONCE: Final = 64
 
 logger = logging.getLogger(__name__)
 
