@@ -190,6 +190,11 @@ class Settings:
         return self.home / "models"
 
     @property
+    def files_dir(self) -> Path:
+        """Where the bytes of files in chats are kept, each under its SHA-256: `ab/abcdef...`."""
+        return self.home / "files"
+
+    @property
     def key_secret(self) -> Path:
         """The file of the secret under which access keys are hashed."""
         return self.home / "keys.secret"
