@@ -234,14 +234,14 @@ class Settings:
     """Defaults that `fairlead.toml` gives to built-in models, by name."""
 
     @property
-    def files_dir(self) -> Path:
-        """Where the files are kept that people attach."""
-        return self.home / "files"
-
-    @property
     def models_dir(self) -> Path:
         """Where model files are kept."""
         return self.home / "models"
+
+    @property
+    def files_dir(self) -> Path:
+        """Where the bytes of files in chats are kept, each under its SHA-256: `ab/abcdef...`."""
+        return self.home / "files"
 
     @property
     def key_secret(self) -> Path:
