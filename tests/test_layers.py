@@ -37,7 +37,7 @@ ALLOWED = {
     "chat_client": {"client", "chat_info"},
     "cli": {
         "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "model_info", "gguf", "kernels",
-        "bench", "api",
+        "bench", "api", "service.keys", "service.store",
     },
     "tui": {"errors", "queue", "client", "chat_client", "chat_info", "model_info"},
 }  # fmt: skip

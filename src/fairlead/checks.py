@@ -135,6 +135,13 @@ def user_name(value: object) -> str:
     return value
 
 
+def label(value: object) -> str:
+    """A few words that tell things apart: any text of 1 to 200 characters on one line."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or _CONTROL.search(value):
+        raise ValueError("is no label: use 1 to 200 characters without control characters")
+    return value
+
+
 def file_name(value: object) -> str:
     """The name of a file without any folder, on whatever platform."""
     name = text(value)

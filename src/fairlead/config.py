@@ -113,6 +113,10 @@ class UserSettings:
     """The user's share of a model's time, relative to others'."""
     max_waiting: int | None = None
     """Most of the user's requests that may wait at once; None is `Settings.max_waiting_per_user`."""
+    tokens_per_day: int | None = None
+    """Most tokens, of prompts and answers, in a day (UTC); None is `Settings.tokens_per_day`."""
+    storage_bytes: int | None = None
+    """Most bytes that the user's files may take; None is `Settings.storage_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,10 @@ class Settings:
     """Whether users share the cached beginnings of their prompts, and not only those that the configuration wrote."""
     lookup: bool = True
     """Whether answers that quote their prompt are guessed ahead and verified."""
+    tokens_per_day: int | None = None
+    """Most tokens, of prompts and answers, that a user may have in a day (UTC); None is without limit."""
+    storage_bytes: int | None = None
+    """Most bytes that a user's files may take; None is without limit."""
     database: str | None = None
     """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
     grace_s: float = 30.0
@@ -186,6 +194,11 @@ class Settings:
     def models_dir(self) -> Path:
         """Where model files are kept."""
         return self.home / "models"
+
+    @property
+    def key_secret(self) -> Path:
+        """The file of the secret under which access keys are hashed."""
+        return self.home / "keys.secret"
 
     @property
     def database_location(self) -> Path | str:
@@ -228,6 +241,10 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "share_prefixes": checks.boolean,
         "lookup": checks.boolean,
     },
+    "limits": {
+        "tokens_per_day": checks.integer(0, 2**53),
+        "storage_bytes": checks.integer(0, 2**53),
+    },
     "storage": {
         "database": checks.database,
     },
@@ -244,6 +261,8 @@ _NAMED = ("users", "models")
 _USER: Mapping[str, Check] = {
     "weight": checks.number(0, 1000, above_low=True),
     "max_waiting": checks.integer(1, 65_536),
+    "tokens_per_day": checks.integer(0, 2**53),
+    "storage_bytes": checks.integer(0, 2**53),
 }
 
 _MODEL: Mapping[str, Check] = {

@@ -13,6 +13,9 @@
     │   └── UnsupportedModel    a sound file, of an architecture or format that is not built in
     ├── DownloadError           a model could not be fetched from any of its sources
     ├── DoesNotFit              not enough memory; says what is needed and what is there
+    ├── Unauthorized            no access key, or none that is valid
+    ├── TokensUsedUp            the user had all tokens of this day; says when the next begins
+    ├── StorageUsedUp           the user's files take all the room that is theirs
     ├── QueueFull               too much is waiting already; says when to come back
     ├── ModelNotReady           the model is not loaded, or no model is active
     ├── Draining                the server is shutting down
@@ -119,6 +122,24 @@ class DoesNotFit(FairleadError):
     """Not enough memory: `details` holds what is required and what is available, in bytes."""
 
     code = "insufficient_memory"
+
+
+class Unauthorized(FairleadError):
+    """The server asks for an access key, and there was none, or none that is valid."""
+
+    code = "unauthorized"
+
+
+class TokensUsedUp(FairleadError):
+    """The user had all tokens of this day: `details` holds how many, and `retry_after_s`."""
+
+    code = "tokens_used_up"
+
+
+class StorageUsedUp(FairleadError):
+    """The user's files take all the room that is theirs: `details` holds the figures, in bytes."""
+
+    code = "storage_used_up"
 
 
 class QueueFull(FairleadError):

@@ -11,9 +11,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import chats, errors, models, native, openai, reference
+from fairlead.api import chats, errors, me, models, native, openai, reference
+from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
-from fairlead.api.security import Door
+from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
 from fairlead.service.chats import Chats
@@ -23,6 +24,7 @@ from fairlead.service.generation import Generator
 from fairlead.service.live import LiveAnswers
 from fairlead.service.material import NoDocuments
 from fairlead.service.metrics import Metrics
+from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.store import Store
 from fairlead.service.titles import Titles
@@ -42,10 +44,12 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     """
     registry = registry or Registry(settings)
     metrics = Metrics(registry.engine_stats)
-    users = Users(settings.users, settings.max_waiting_per_user)
-    generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
     store = Store(settings)
+    people = People(store.database, settings, local_only=is_local(settings.host))
+    users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
+    generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting, admit=people.usage.check)
     live = LiveAnswers(store.database, settings.grace_s)
+    metrics.chat_answers.set_function(lambda: live.count)
     conversations = Conversations(
         store.database,
         generator,
@@ -54,7 +58,14 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         Titles(store.database, generator, enabled=settings.make_titles),
     )
     services = Services(
-        registry, generator, users, metrics, store, Chats(store.database, live, registry.check_name), conversations
+        registry=registry,
+        generator=generator,
+        users=users,
+        metrics=metrics,
+        store=store,
+        people=people,
+        chats=Chats(store.database, live, registry.check_name),
+        conversations=conversations,
     )
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
@@ -71,6 +82,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             if loading is not None:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
+            await people.close()
             await store.close()
 
     middleware = [
@@ -87,6 +99,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
                 expose_headers=["X-Request-Id"],
             )
         )
+    middleware.append(Middleware(Identity, keyring=people.keyring))  # behind CORS, which asks without a key
     app = FastAPI(
         title="Fairlead",
         version=fairlead.__version__,
@@ -98,6 +111,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.state.services = services
     errors.install(app)
     app.include_router(native.router)
+    app.include_router(me.router)
     app.include_router(models.router)
     app.include_router(chats.router)
     app.include_router(openai.router)

@@ -98,19 +98,6 @@ class Chats:
         self._live = live
         self._check_model = check_model
 
-    async def known(self, name: str) -> int:
-        """The row of a person; 0, which is nobody's, where there is none."""
-        async with self._database.reading() as connection:
-            return await chats.person(connection, name) or 0
-
-    async def person(self, name: str) -> int:
-        """The row of a person, who may be new."""
-        if row := await self.known(name):
-            return row
-        async with self._database.writing() as connection:
-            row = await chats.person(connection, name) or 0
-            return row or await chats.meet(connection, name, datetime.now(UTC))
-
     async def reserve(self, person_id: int) -> int:
         """A number for a chat that is made when somebody writes in it."""
         async with self._database.writing() as connection:
