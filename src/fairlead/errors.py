@@ -5,6 +5,8 @@
     │   └── PromptTooLong       the prompt and its answer do not fit the model's context
     ├── NotFound
     │   ├── ModelNotFound
+    │   ├── ChatNotFound
+    │   ├── MessageNotFound     no such message in this chat
     │   └── RequestNotFound     nothing is running under this id
     ├── Conflict                the thing is in another state than the call needs
     ├── ModelFileError          a model file that is damaged or lies about itself
@@ -30,6 +32,7 @@ They speak of the field, not of HTTP: `api/errors.py` holds the one table that m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -74,6 +77,18 @@ class ModelNotFound(NotFound):
     """No model of this name is known."""
 
     code = "model_not_found"
+
+
+class ChatNotFound(NotFound):
+    """The user has no chat of this number."""
+
+    code = "chat_not_found"
+
+
+class MessageNotFound(NotFound):
+    """The chat has no message of this number."""
+
+    code = "message_not_found"
 
 
 class RequestNotFound(NotFound):
@@ -192,3 +207,24 @@ class ConfigError(FairleadError):
     """`fairlead.toml`, a flag or an environment variable is wrong; says where and what."""
 
     code = "config_invalid"
+
+
+def error_from(
+    code: str, message: str, *, param: str | None = None, details: Mapping[str, object] | None = None
+) -> FairleadError:
+    """The error that was told of by its code; EngineFailed for a code that is none's."""
+    if code == QueueFull.code:
+        after = (details or {}).get("retry_after_s")
+        return QueueFull(message, retry_after_s=float(after) if isinstance(after, int | float) else 1.0)
+    return _by_code().get(code, EngineFailed)(message, param=param, details=details)
+
+
+@functools.cache
+def _by_code() -> Mapping[str, type[FairleadError]]:
+    kinds: dict[str, type[FairleadError]] = {}
+    unseen: list[type[FairleadError]] = [FairleadError]
+    while unseen:
+        kind = unseen.pop()
+        kinds[kind.code] = kind
+        unseen += kind.__subclasses__()
+    return kinds
