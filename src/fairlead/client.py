@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import NamedTuple, Self, TypedDict, TypeVar, Unpack
+from typing import BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -297,6 +297,22 @@ class FairleadClient:
             response = await self._http.request(method, path, json=body, params=query, timeout=timeout)
         _raise_for(response)
         return response.content
+
+    async def send_files(
+        self,
+        path: str,
+        files: Mapping[str, bytes | BinaryIO],
+        kind: type[Result],
+        *,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Result:
+        """Post files by their names as a form, and decode the answer to `kind`."""
+        with _reached(self._http):
+            response = await self._http.post(
+                path, files=[("file", (name, content)) for name, content in files.items()], params=query
+            )
+        _raise_for(response)
+        return decode(response.content, kind)
 
     @asynccontextmanager
     async def stream(

@@ -11,8 +11,14 @@
     ├── Conflict                the thing is in another state than the call needs
     ├── ModelFileError          a model file that is damaged or lies about itself
     │   └── UnsupportedModel    a sound file, of an architecture or format that is not built in
+    ├── FileTooLarge            an attached file is larger than files may be
+    ├── UnsupportedFile         an attached file is of a kind that is not read
+    ├── UnreadableFile          an attached file is not what its name says
     ├── DownloadError           a model could not be fetched from any of its sources
     ├── DoesNotFit              not enough memory; says what is needed and what is there
+    ├── Unauthorized            no access key, or none that is valid
+    ├── TokensUsedUp            the user had all tokens of this day; says when the next begins
+    ├── StorageUsedUp           the user's files take all the room that is theirs
     ├── QueueFull               too much is waiting already; says when to come back
     ├── ModelNotReady           the model is not loaded, or no model is active
     ├── Draining                the server is shutting down
@@ -109,6 +115,24 @@ class UnsupportedModel(ModelFileError):
     code = "model_unsupported"
 
 
+class FileTooLarge(FairleadError):
+    """An attached file is larger than files may be."""
+
+    code = "file_too_large"
+
+
+class UnsupportedFile(FairleadError):
+    """An attached file is of a kind that is not read; the message names those that are."""
+
+    code = "file_unsupported"
+
+
+class UnreadableFile(FairleadError):
+    """An attached file is not what its name says, or is two things at once."""
+
+    code = "file_unreadable"
+
+
 class DownloadError(FairleadError):
     """A model could not be fetched from any of its sources, or did not match its checksum."""
 
@@ -119,6 +143,24 @@ class DoesNotFit(FairleadError):
     """Not enough memory: `details` holds what is required and what is available, in bytes."""
 
     code = "insufficient_memory"
+
+
+class Unauthorized(FairleadError):
+    """The server asks for an access key, and there was none, or none that is valid."""
+
+    code = "unauthorized"
+
+
+class TokensUsedUp(FairleadError):
+    """The user had all tokens of this day: `details` holds how many, and `retry_after_s`."""
+
+    code = "tokens_used_up"
+
+
+class StorageUsedUp(FairleadError):
+    """The user's files take all the room that is theirs: `details` holds the figures, in bytes."""
+
+    code = "storage_used_up"
 
 
 class QueueFull(FairleadError):

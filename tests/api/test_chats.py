@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -232,6 +233,20 @@ def test_a_worker_that_dies_leaves_what_there_is(http: httpx.Client, served: Ser
         assert told(response)[-1] == stream[-1]
     assert text(send(http, chat, prompt="Go on", model="hello")) == HELLO
     until(lambda: served.services.registry.states()["mortal"] == "loaded")
+
+
+def test_an_answer_that_nobody_takes_up_again_is_ended(tmp_path: Path) -> None:
+    with serving(settings_with_models(tmp_path, grace_s=0.3), "slow") as served, served.http() as http:
+        chat = new_chat(http)
+        body = {"prompt": "Hi", "ignore_eos": True}
+        with http.stream("POST", f"/chats/{chat}/messages", json=body) as response:
+            next(response.iter_lines())
+        assert "fairlead_chat_answers 1.0" in http.get("/metrics").text
+        until(lambda: fetched(http, chat)["running"] is None)
+        answer = fetched(http, chat)["messages"][1]
+        assert (answer["state"], answer["finish_reason"]) == ("complete", "cancelled")
+        assert answer["content"]
+        assert "fairlead_chat_answers 0.0" in http.get("/metrics").text
 
 
 @pytest.mark.parametrize("after", ["x", "1", "1:2:3", "-1:0"])

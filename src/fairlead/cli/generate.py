@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Url, address
+from fairlead.cli.options import Config, Home, Key, Url, address
 from fairlead.cli.terminal import note, progress, say
 from fairlead.config import Settings, load_settings
 
@@ -34,6 +34,7 @@ def run(
         str | None, typer.Option(help="Answer with this model, or GGUF file.", metavar="NAME|FILE")
     ] = None,
     url: Url = None,
+    key: Key = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
     temperature: Annotated[float | None, typer.Option(help="0 (always the likeliest) to 2.", min=0, max=2)] = None,
@@ -56,7 +57,7 @@ def run(
 
     async def answer() -> int:
         async with AsyncExitStack() as stack:
-            client = await _server(stack, model, url, settings, config)
+            client = await _server(stack, model, url, key, settings, config)
             if model is not None and not _is_file(model):
                 options["model"] = model
             await _loaded(client, options.get("model"))
@@ -93,14 +94,19 @@ def _is_file(model: str) -> bool:
 
 
 async def _server(
-    stack: AsyncExitStack, model: str | None, url: str | None, settings: Settings, config: Path | None
+    stack: AsyncExitStack,
+    model: str | None,
+    url: str | None,
+    key: str | None,
+    settings: Settings,
+    config: Path | None,
 ) -> FairleadClient:
     """A client of the running server, or of one that lives as long as `stack`; a file needs one of its own."""
     from fairlead.cli.temporary import temporary_server
     from fairlead.client import FairleadClient, Unreachable
 
     if model is None or not _is_file(model):
-        client = await stack.enter_async_context(FairleadClient(address(settings, url)))
+        client = await stack.enter_async_context(FairleadClient(address(settings, url), key))
         try:
             await client.health()
         except Unreachable as error:

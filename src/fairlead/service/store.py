@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import AsyncIterator, Iterator
 
 from fairlead.config import Settings
 from fairlead.errors import ConfigError, StorageFailed
@@ -35,20 +36,13 @@ class Store:
         """
         if self._is_open:
             return
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                stack.push_async_callback(self.database.close)
-                if self.database.file is not None:
-                    self.database.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.close)
+            with _reported(self.database):
                 await stack.enter_async_context(held(self.database))
                 await migrate(self.database)
                 cut_off = await cut_off_unfinished(self.database)
-                self._open = stack.pop_all()
-        except OSError as error:
-            raise ConfigError(f"The data cannot be kept in {error.filename}: {error.strerror}.") from None
-        except StorageFailed as error:
-            reason = getattr(error.__cause__, "orig", None) or error.__cause__
-            raise ConfigError(f"The database {self.database.engine.url!r} cannot be used: {reason}.") from error
+            self._open = stack.pop_all()
         self._is_open = True
         if cut_off:
             logger.warning("%d answers were cut off when the server ended last", cut_off)
@@ -57,3 +51,33 @@ class Store:
         """Let go of the database."""
         self._is_open = False
         await self._open.aclose()
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """The database of a server that may be running, for a command; made where it is not there.
+
+    Raises:
+        ConfigError: a newer version wrote it, or it cannot be reached or written.
+    """
+    database = Database.at(settings.database_location)
+    try:
+        with _reported(database):
+            await migrate(database)
+        yield database
+    finally:
+        await database.close()
+
+
+@contextlib.contextmanager
+def _reported(database: Database) -> Iterator[None]:
+    """Tell in a sentence why a database cannot be used; the folder of SQLite's file is made first."""
+    try:
+        if database.file is not None:
+            database.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield
+    except OSError as error:
+        raise ConfigError(f"The data cannot be kept in {error.filename}: {error.strerror}.") from None
+    except StorageFailed as error:
+        reason = getattr(error.__cause__, "orig", None) or error.__cause__
+        raise ConfigError(f"The database {database.engine.url!r} cannot be used: {reason}.") from error

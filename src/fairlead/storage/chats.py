@@ -73,21 +73,6 @@ _CHAT: Final = (
 _NEWEST_FIRST: Final = (tables.Chat.updated_at.desc(), tables.Chat.id.desc())
 
 
-# ---- people ---------------------------------------------------------------------------------------
-
-
-async def person(connection: AsyncConnection, name: str) -> int | None:
-    """The row of a person; None where there is none of this name."""
-    asked = select(tables.Person.id).where(tables.Person.name == name)
-    return (await connection.execute(asked)).scalar_one_or_none()
-
-
-async def meet(connection: AsyncConnection, name: str, now: datetime) -> int:
-    """The row of a person who has none yet."""
-    made = insert(tables.Person).values(name=name, created_at=now).returning(tables.Person.id)
-    return (await connection.execute(made)).scalar_one()
-
-
 # ---- numbers --------------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ class Person(Base):
     __tablename__ = "people"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str] = mapped_column(String(256), unique=True)
     last_chat: Mapped[int] = mapped_column(Integer, default=0)
     """The number that was given to a chat last."""
     created_at: Mapped[datetime]

@@ -27,7 +27,7 @@ def _people() -> None:
     op.create_table(
         "people",
         sa.Column("id", sa.Integer, nullable=False),
-        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("name", sa.String(256), nullable=False),
         sa.Column("last_chat", sa.Integer, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_people"),
