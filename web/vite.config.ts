@@ -51,6 +51,10 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
+  server: {
+    // Everything that is not the page's own is for a server that runs beside.
+    proxy: { "^/(?!$|src/|node_modules/|@|favicon)": { target: "http://127.0.0.1:8081" } },
+  },
   test: {
     environment: "jsdom",
     include: ["tests/**/*.test.ts"],

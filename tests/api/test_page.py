@@ -106,3 +106,8 @@ def test_not_built_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with TestClient(app) as client:
         assert client.get("/").status_code == 404
     assert "make build" in caplog.text
+
+
+def test_the_page_asks_for_no_key_and_all_else_does() -> None:
+    assert all(map(page.is_page, ("/", "/favicon.svg", "/assets/index-1a2b.js")))
+    assert not any(map(page.is_page, ("/chats", "/assets", "/favicon.svg/x", "/index.html", "//", "")))

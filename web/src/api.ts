@@ -11,6 +11,7 @@ import type {
   ErrorBody,
   Estimate,
   Health,
+  Me,
   Model,
   Models,
   Progress,
@@ -139,6 +140,9 @@ export async function health(signal?: AbortSignal): Promise<Health> {
     throw new Unreachable(); // a proxy that stands before a server which is away
   }
 }
+
+/** Whom the server takes us for. */
+export const me = (): Promise<Me> => ask("GET", "/me");
 
 export const queue = (signal?: AbortSignal): Promise<Queue> => ask("GET", "/queue", { signal });
 

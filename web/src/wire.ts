@@ -74,6 +74,12 @@ export interface Health {
   reason?: string;
 }
 
+export interface Me {
+  user: string;
+  /** Whether a key proves it. */
+  secured: boolean;
+}
+
 export interface Queue {
   user: string;
   models: ModelQueue[];

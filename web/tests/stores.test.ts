@@ -10,6 +10,7 @@ beforeEach(() => {
   location.hash = "";
   server = new FakeServer();
   server.on("GET", /^\/health$/, json({ status: "ok", models: {}, active_model: null }));
+  server.on("GET", /^\/me$/, json({ user: "Ada", secured: false }));
   server.on("GET", /^\/queue$/, json({ user: "Ada", models: [] }));
   server.on("GET", /^\/chats(\?|$)/, json({ chats: [], more: false }));
   server.on("GET", /^\/chats\/\d+\/files$/, json({ files: [] }));
@@ -206,13 +207,13 @@ describe("the door", () => {
   });
 
   it("asks for a key where the server has some", async () => {
-    server.on("GET", /^\/queue$/, refused(401, "unauthorized", "A key is needed."));
+    server.on("GET", /^\/me$/, refused(401, "unauthorized", "A key is needed."));
     const { session } = await import("../src/stores/session.svelte");
     await session.begin();
     expect([session.phase, session.secured]).toEqual(["door", true]);
     await session.enter("wrong");
     expect(session.problem).toBe("The server does not know this key.");
-    server.on("GET", /^\/queue$/, json({ user: "Grace", models: [] }));
+    server.on("GET", /^\/me$/, json({ user: "Grace", secured: true }));
     await session.enter("right");
     expect([session.phase, session.name]).toEqual(["in", "Grace"]);
     expect(server.asked.at(-1)?.headers.get("Authorization")).toBe("Bearer right");

@@ -59,6 +59,7 @@ _ENCODINGS: Final = (("br", ".br"), ("gzip", ".gz"))
 _START: Final = "index.html"
 _HASHED: Final = "assets"
 """The folder of files whose names change with what is in them."""
+_ROOT_PATHS: Final = frozenset({"/", "/favicon.svg"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ def page_files(folder: Path) -> Mapping[str, PageFile]:
         tag = f'"{hashlib.sha256(plain).hexdigest()[:32]}"'
         found[relative.as_posix()] = PageFile(bodies, media_type, tag, immutable=relative.parts[0] == _HASHED)
     return MappingProxyType(found)
+
+
+def is_page(path: str) -> bool:
+    """Whether a path is the page's, which everybody may have: it asks for a key itself."""
+    return path in _ROOT_PATHS or path.startswith(f"/{_HASHED}/")
 
 
 def install(app: FastAPI, folder: Path = BUILT) -> None:

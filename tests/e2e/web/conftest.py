@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 from fairlead.api.page import BUILT
-from tests.served import BEHAVIOUR, Served, serving, settings_with_models, tokens
-from tests.served import _options as options
+from tests.fakes import Options
+from tests.served import BEHAVIOUR, TOKENIZER, Served, serving, settings_with_models, tokens
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -47,9 +47,9 @@ HOSTILE = (
     "<link rel=preload href=https://canary.example/p> <style>@import 'https://canary.example/c'</style> "
 )
 MODELS = {
-    "ropes": options(reply=tokens(MARKDOWN) * 40, step_s=0.004),
-    "hostile": options(reply=tokens(HOSTILE)),
-    "sluggish": options(load_s=20),
+    "ropes": Options(vocab_size=TOKENIZER.vocab_size, reply=tokens(MARKDOWN) * 40, step_s=0.004),
+    "hostile": Options(vocab_size=TOKENIZER.vocab_size, reply=tokens(HOSTILE)),
+    "sluggish": Options(vocab_size=TOKENIZER.vocab_size, load_s=20),
 }
 
 expect.set_options(timeout=10_000)
@@ -62,7 +62,7 @@ class Seen:
     foreign: list[str] = field(default_factory=list)
     """Requests to anybody but the server."""
     errors: list[str] = field(default_factory=list)
-    expected: tuple[str, ...] = ("404",)
+    expected: tuple[str, ...] = ()
     """Parts of errors that a test provokes."""
 
     def watch(self, context: BrowserContext, url: str) -> None:
@@ -179,7 +179,7 @@ def finished(page: Page, count: int = 1) -> Locator:
 
 def new_chat(served_url: str, user: str, **fields: object) -> int:
     """A chat on the server."""
-    with httpx.Client(base_url=served_url, headers={"X-Fairlead-User": user.encode()}, trust_env=False) as http:
+    with httpx.Client(base_url=served_url, headers={b"X-Fairlead-User": user.encode()}, trust_env=False) as http:
         return int(http.post("/chats", json=fields).raise_for_status().json()["chat_id"])
 
 
@@ -197,8 +197,17 @@ def imported(served_url: str, user: str, messages: list[tuple[str, str]], title:
         }
         for number, (role, content) in enumerate(messages, 1)
     ]
-    body = {"format": "fairlead-chat", "version": 1, "title": title, "leaf": len(told), "created_at": at, "updated_at": at}
-    with httpx.Client(base_url=served_url, headers={"X-Fairlead-User": user.encode()}, trust_env=False, timeout=30) as http:
+    body = {
+        "format": "fairlead-chat",
+        "version": 1,
+        "title": title,
+        "leaf": len(told),
+        "created_at": at,
+        "updated_at": at,
+    }
+    with httpx.Client(
+        base_url=served_url, headers={b"X-Fairlead-User": user.encode()}, trust_env=False, timeout=30
+    ) as http:
         answer = http.post("/chats/import", json={**body, "messages": told})
         assert answer.status_code == 201, answer.text
         return int(answer.json()["chat_id"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
+from fairlead.service.keys import Keys
 from tests.e2e.web.conftest import Web, answers, finished, imported, send
-from tests.served import Served
+from tests.served import Served, serving, settings_with_models
 
 
 def test_comes_in_by_a_name_and_leaves(web: Web, quick: Served) -> None:
@@ -62,3 +64,24 @@ def test_other_devices_see_what_was_done_when_they_are_looked_at(web: Web, quick
     phone.get_by_role("button", name="Conversations").click()
     phone.get_by_role("link", name="Short.").click()
     finished(phone)
+
+
+def test_comes_in_by_a_key_where_the_server_asks_for_one(web: Web, tmp_path_factory: pytest.TempPathFactory) -> None:
+    web.seen.expected = ("401",)
+    settings = settings_with_models(tmp_path_factory.mktemp("secured"))
+    with serving(settings, "hello") as server:
+        made = server.do(Keys(server.services.store.database, settings.key_secret).add("Grace"))
+        page = web.open(server.url, name=None)
+        page.get_by_label("Your key").fill("fl_wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("The server does not know this key.")
+        page.get_by_label("Your key").fill(str(made))
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("What shall we look into, Grace?")).to_be_visible()
+        send(page, "Hello?")
+        finished(page)
+        page.reload()
+        expect(finished(page)).to_contain_text("wörld")
+        page.get_by_role("button", name="Grace", exact=True).click()
+        page.get_by_role("menuitem", name="Sign out").click()
+        expect(page.get_by_label("Your key")).to_be_visible()

@@ -19,7 +19,7 @@ def hostile(quick: Served) -> str:
 
 def test_scripts_links_and_pictures_in_answers_titles_and_names_do_nothing(web: Web, hostile: str) -> None:
     name = '<img src="https://canary.example/n" onerror="document.title=1">'
-    title = '<img src=https://canary.example/t onerror=alert(1)><script>alert(1)</script>'
+    title = "<img src=https://canary.example/t onerror=alert(1)><script>alert(1)</script>"
     new = imported(hostile, "Mia", [("user", HOSTILE), ("assistant", HOSTILE)], title=title)
     page = web.open(f"{hostile}/#/chats/{new}", name="Mia")
     page.on("dialog", lambda _: web.seen.errors.append("a script ran"))
@@ -49,11 +49,22 @@ def test_a_link_shows_where_it_leads_before_it_does(web: Web, quick: Served) -> 
 
 
 def test_the_browser_holds_the_page_to_its_policy(web: Web, quick: Served) -> None:
-    web.seen.expected = ("Content Security Policy", "TrustedHTML", "Refused", "Failed to fetch", "TrustedHTML", "Trusted")
+    web.seen.expected = (
+        "Content Security Policy",
+        "TrustedHTML",
+        "Refused",
+        "Failed to fetch",
+        "TrustedHTML",
+        "Trusted",
+    )
     page = web.open(quick.url)
     assert page.evaluate("fetch('https://canary.example/x').then(() => 'sent', () => 'held')") == "held"
-    assert page.evaluate("(() => { try { document.body.innerHTML = '<b>x</b>'; return 'set' } catch { return 'held' } })()") == "held"
-    inline = """() => { const script = document.createElement('script'); script.setAttribute('x', '');
-        try { script.textContent = 'window.ran = 1'; document.head.append(script) } catch {} return window.ran ?? 'held' }"""
+    markup = "() => { try { document.body.innerHTML = '<b>x</b>'; return 'set' } catch { return 'held' } }"
+    assert page.evaluate(markup) == "held"
+    inline = """() => {
+        const script = document.createElement('script');
+        try { script.textContent = 'window.ran = 1'; document.head.append(script) } catch {}
+        return window.ran ?? 'held';
+    }"""
     assert page.evaluate(inline) == "held"
     web.seen.foreign.clear()  # what the browser held back is announced as a request all the same

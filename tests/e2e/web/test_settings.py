@@ -58,7 +58,9 @@ def test_presets_reset_and_what_each_setting_does(web: Web, quick: Served) -> No
     page.get_by_role("button", name="Settings", exact=True).click()
     panel = page.get_by_role("complementary", name="Settings")
     temperature = panel.get_by_label("Temperature", exact=True)
-    expect(temperature).to_have_accessible_description("How freely words are chosen. 0 always takes the likeliest one; above 1 answers get adventurous.")
+    expect(temperature).to_have_accessible_description(
+        "How freely words are chosen. 0 always takes the likeliest one; above 1 answers get adventurous."
+    )
     panel.get_by_role("button", name="Exact").click()
     expect(temperature).to_have_value("0")
     panel.get_by_label("System prompt").fill("Be brief.")

@@ -28,7 +28,12 @@ def test_little_is_sent_at_first() -> None:
 
 
 def test_a_thousand_messages_are_there_within_a_second(web: Web, quick: Served) -> None:
-    told = [("user", f"Question {n}?") if n % 2 == 0 else ("assistant", f"**Answer** {n}:\n\n- one\n- `two`\n\n```python\nprint({n})\n```") for n in range(1000)]
+    told = [
+        ("user", f"Question {n}?")
+        if n % 2 == 0
+        else ("assistant", f"**Answer** {n}:\n\n- one\n- `two`\n\n```python\nprint({n})\n```")
+        for n in range(1000)
+    ]
     new = imported(quick.url, "Noa", told)
     context = web.context(quick.url, name="Noa")
     context.add_init_script(

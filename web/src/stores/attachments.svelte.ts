@@ -8,6 +8,7 @@ import { view } from "./view.svelte";
 
 /** Of one file, unless the server is set otherwise; it says so then. */
 export const MOST_BYTES = 50 * 2 ** 20;
+export const MOST_SHOWN = "50 MiB";
 const LOOK_MS = 700;
 
 export class Upload {
@@ -88,7 +89,7 @@ export class Attachments {
   async #send(upload: Upload): Promise<void> {
     const { file } = upload;
     if (file.size > MOST_BYTES) {
-      upload.problem = `It has ${bytes(file.size)}; a file may have ${bytes(MOST_BYTES)} at most.`;
+      upload.problem = `It has ${bytes(file.size)}; a file may have ${MOST_SHOWN} at most.`;
       return;
     }
     try {

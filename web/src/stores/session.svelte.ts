@@ -36,7 +36,7 @@ class Session {
     api.speakFor(identity);
     this.problem = "";
     try {
-      const { user } = await api.queue();
+      const { user } = await api.me();
       remember(REMEMBERED, identity);
       this.#enter(user);
       tell({ kind: "identity" });
@@ -63,7 +63,7 @@ class Session {
   async #ask(): Promise<"key" | { name: string }> {
     for (let wait = 500; ; wait = Math.min(wait * 2, 5000)) {
       try {
-        return { name: (await api.queue()).user };
+        return { name: (await api.me()).user };
       } catch (error) {
         if (error instanceof api.Refused && error.status === 401) return "key";
         this.problem = (error as Error).message;
