@@ -501,6 +501,13 @@ def test_what_others_wrote_by_hand_is_taken_in(http: httpx.Client) -> None:
     assert http.post("/chats/import", json=WHOLE | {"messages": []}).status_code == 201
 
 
+def test_a_chat_is_taken_in_that_is_larger_than_other_bodies(http: httpx.Client) -> None:
+    long = {**MESSAGE, "content": "x" * (2 << 20)}
+    whole = WHOLE | {"messages": [long, {**long, "message_id": 2, "parent": 1, "role": "assistant"}]}
+    assert http.post("/chats/import", json=whole).status_code == 201
+    assert code(http.post("/chats/import", json=whole | {"system": "x" * (5 << 20)})) == (413, "body_too_large")
+
+
 # ---- between people -------------------------------------------------------------------------------
 
 

@@ -365,6 +365,7 @@ class LiveAnswers:
     async def _keep_journal(self) -> None:
         """Store what there is of all answers, a few times a second."""
         stored: dict[int, int] = {}  # by the message's row: how many characters
+        failing = False
         while True:
             await asyncio.sleep(_STORED_EVERY_S)
             lengths = {live.row: live.log.length for live in self._live.values()}
@@ -376,8 +377,11 @@ class LiveAnswers:
                 async with self._database.writing() as connection:
                     await messages.write_texts(connection, grown)
             except Exception:
-                logger.exception("what there is of %d answers could not be stored; it is tried again", len(grown))
+                if not failing:  # once, and not three times a second
+                    logger.exception("what there is of %d answers cannot be stored; it is tried again", len(grown))
+                failing = True
             else:
+                failing = False
                 stored |= {row: lengths[row] for row in grown}
 
 
