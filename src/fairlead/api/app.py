@@ -39,7 +39,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     metrics = Metrics(registry.engine_stats)
     users = Users(settings.users, settings.max_waiting_per_user)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
-    embeddings = Embeddings(registry, users, settings.embedding_model, max_waiting=settings.max_waiting)
+    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=settings.max_waiting)
     services = Services(registry, generator, embeddings, users, metrics)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
