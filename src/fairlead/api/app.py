@@ -50,7 +50,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     people = People(store.database, settings, local_only=is_local(settings.host))
     users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting, admit=people.usage.check)
-    embeddings = Embeddings(registry, users, settings.embedding_model, max_waiting=settings.max_waiting)
+    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=settings.max_waiting)
     limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
     documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
     live = LiveAnswers(store.database, settings.grace_s)
