@@ -20,9 +20,10 @@ ALLOWED = {
     "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
+    "documents": set[str](),
     "service": {
         "errors", "checks", "config", "control_groups", "queue", "gguf", "models", "kernels", "storage",
-        "engine.messages", "engine.client",
+        "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
@@ -37,7 +38,7 @@ ALLOWED = {
     "chat_client": {"client", "chat_info"},
     "cli": {
         "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "model_info", "gguf", "kernels",
-        "bench", "api", "service.keys", "service.store",
+        "bench", "api", "service.backup", "service.keys", "service.store",
     },
     "tui": {"errors", "queue", "client", "chat_client", "chat_info", "model_info"},
 }  # fmt: skip

@@ -11,6 +11,9 @@
     ├── Conflict                the thing is in another state than the call needs
     ├── ModelFileError          a model file that is damaged or lies about itself
     │   └── UnsupportedModel    a sound file, of an architecture or format that is not built in
+    ├── FileTooLarge            an attached file is larger than files may be
+    ├── UnsupportedFile         an attached file is of a kind that is not read
+    ├── UnreadableFile          an attached file is not what its name says
     ├── DownloadError           a model could not be fetched from any of its sources
     ├── DoesNotFit              not enough memory; says what is needed and what is there
     ├── Unauthorized            no access key, or none that is valid
@@ -110,6 +113,24 @@ class UnsupportedModel(ModelFileError):
     """A sound model file that needs something which is not built in; the message names it."""
 
     code = "model_unsupported"
+
+
+class FileTooLarge(FairleadError):
+    """An attached file is larger than files may be."""
+
+    code = "file_too_large"
+
+
+class UnsupportedFile(FairleadError):
+    """An attached file is of a kind that is not read; the message names those that are."""
+
+    code = "file_unsupported"
+
+
+class UnreadableFile(FairleadError):
+    """An attached file is not what its name says, or is two things at once."""
+
+    code = "file_unreadable"
 
 
 class DownloadError(FairleadError):

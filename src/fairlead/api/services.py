@@ -13,6 +13,8 @@ from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
 from fairlead.service.chats import Chats
 from fairlead.service.conversations import Conversations
+from fairlead.service.documents import ChatDocuments
+from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.people import People
@@ -30,12 +32,14 @@ class Services:
 
     registry: Registry
     generator: Generator
+    embeddings: Embeddings
     users: Users
     metrics: Metrics
     store: Store
     people: People
     chats: Chats
     conversations: Conversations
+    documents: ChatDocuments
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:
