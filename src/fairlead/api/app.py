@@ -11,12 +11,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
+from fairlead.api import embeddings as embedding_routes
 from fairlead.api import errors, me, models, native, openai, reference
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.people import People
@@ -42,7 +44,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     people = People(store.database, settings, local_only=is_local(settings.host))
     users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
     generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting, admit=people.usage.check)
-    services = Services(registry, generator, users, metrics, store, people)
+    embeddings = Embeddings(registry, users, settings.embedding_model, max_waiting=settings.max_waiting)
+    services = Services(registry, generator, embeddings, users, metrics, store, people)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
@@ -89,5 +92,6 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(me.router)
     app.include_router(models.router)
     app.include_router(openai.router)
+    app.include_router(embedding_routes.router)
     reference.install(app)
     return app

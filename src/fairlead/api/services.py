@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from fairlead import checks
 from fairlead.errors import InvalidRequest
+from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.people import People
@@ -27,6 +28,7 @@ class Services:
 
     registry: Registry
     generator: Generator
+    embeddings: Embeddings
     users: Users
     metrics: Metrics
     store: Store
