@@ -11,6 +11,7 @@ import pytest
 from fairlead.errors import DownloadError, EngineFailed, InvalidRequest, ModelNotFound, ModelNotReady, QueueFull
 from fairlead.service.embedding import Embedder
 from fairlead.service.embeddings import Embeddings
+from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
 from fairlead.service.users import Users
 from tests.served import ENCODER
@@ -18,7 +19,7 @@ from tests.service.conftest import MakeRegistry, nothing, until
 
 
 def embeddings_of(registry: Registry, model: str = ENCODER, max_waiting: int = 8) -> Embeddings:
-    return Embeddings(registry, Users({}, max_waiting=2), model, max_waiting=max_waiting)
+    return Embeddings(registry, Users({}, max_waiting=2), Metrics(), model, max_waiting=max_waiting)
 
 
 async def test_the_model_is_loaded_when_it_is_needed(make: MakeRegistry) -> None:

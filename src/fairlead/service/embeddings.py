@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.engine.messages import Usage
 from fairlead.errors import InvalidRequest, PromptTooLong, QueueFull
 from fairlead.gguf.tokenizer import Tokenizer
+from fairlead.service.metrics import Metrics
 from fairlead.service.model import Lease, LoadedModel
 from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY, check_tokens
@@ -47,13 +49,15 @@ class Embeddings:
     Args:
         registry: the models.
         users: who asks.
+        metrics: where tokens are counted.
         model: the one that is used where none is named.
         max_waiting: how many requests may be under way at once; one more is refused.
     """
 
-    def __init__(self, registry: Registry, users: Users, model: str, *, max_waiting: int) -> None:
+    def __init__(self, registry: Registry, users: Users, metrics: Metrics, model: str, *, max_waiting: int) -> None:
         self._registry = registry
         self._users = users
+        self._metrics = metrics
         self._model = model
         self._max_waiting = max_waiting
         self._under_way: Counter[User] = Counter()
@@ -125,6 +129,9 @@ class Embeddings:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        count = sum(map(len, tokens))
+        self._metrics.count_tokens(lease.model.name, Usage(count, 0))
+        self._metrics.count_service(user.label, count, 0)
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)
 
     def _enter(self, user: User) -> None:
