@@ -174,8 +174,10 @@ async def test_it_goes_on_for_a_grace_time_when_nobody_reads() -> None:
     live.end(DONE)
 
 
-async def test_one_that_nobody_ever_reads_is_ended_too() -> None:
-    live = an_answer(grace_s=0.02)
+async def test_one_that_nobody_ever_reads_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "_FIRST_READER_WITHIN_S", 0.05)
+    live = an_answer(grace_s=0.0)
+    assert await live.unless_stopped(asyncio.sleep(0.01, "there is time to come")) is not None
     with pytest.raises(Stopped):
         await live.unless_stopped(asyncio.sleep(10))
     live.end(DONE)
