@@ -1,4 +1,4 @@
-"""A whole server for tests: real HTTP, real worker processes, the fake model of `fakes.py` in them.
+"""A whole server for tests: real HTTP, real worker processes, the fake model of `fakes.py` in them, and a tiny BERT.
 
 The tokens are those of `tiny_models`: bytes, some merges and the ChatML marks; so answers are text. What a
 model does is told by its name, in `BEHAVIOUR`.
@@ -32,10 +32,11 @@ from fairlead.gguf.formats import Format
 from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.gguf.writer import NewTensor, write_gguf
 from fairlead.service.registry import Registry
-from tests import tiny_models
+from tests import tiny_encoders, tiny_models
 from tests.fakes import FAKE_RUNNER, OPTIONS_VARIABLE, Options
 
 CONTEXT = 256
+ENCODER = "tiny-bert"
 METADATA = tiny_models.metadata("llama-tied")
 TOKENIZER = Tokenizer.from_metadata(METADATA)
 HELLO = "Hello, wörld! 😀 Bye."
@@ -53,6 +54,7 @@ def _options(**behaviour: object) -> Options:
 BEHAVIOUR = {
     "hello": _options(reply=tokens(HELLO)),
     "other": _options(reply=tokens("Another model.")),
+    "titled": _options(reply=tokens("A fine name")),
     "counting": _options(reply=tokens("one two three four five six seven eight nine ten. ")),
     "slow": _options(reply=tokens("tick tock "), step_s=0.02),
     "crawling": _options(reply=tokens("at last "), step_s=0.3),
@@ -72,7 +74,7 @@ def write_model(path: Path) -> None:
 
 
 def settings_with_models(home: Path, **changes: object) -> Settings:
-    """Settings whose catalogue has a file for each of `BEHAVIOUR`, and "damaged" and "absent" besides."""
+    """Settings whose catalogue has a file for each of `BEHAVIOUR` and `ENCODER`, and "damaged" and "absent" besides."""
     home.mkdir(parents=True, exist_ok=True)
     first = home / "hello.gguf"
     write_model(first)
@@ -80,16 +82,22 @@ def settings_with_models(home: Path, **changes: object) -> Settings:
         if name != "hello":
             os.link(first, home / f"{name}.gguf")
     (home / "damaged.gguf").write_bytes(first.read_bytes()[:100])
+    tiny_encoders.make_gguf(home / f"{ENCODER}.gguf")
     entries = tuple(
         ModelEntry(name=name, file=f"{name}.gguf", sources=(FileSource(home / f"{name}.gguf"),))
-        for name in (*BEHAVIOUR, "damaged", "absent")
+        for name in (*BEHAVIOUR, ENCODER, "damaged", "absent")
     )
-    given = {"context_length": CONTEXT, "kv_tokens": 4096, "max_batch_tokens": 64, "default_model": None}
+    given = {
+        "context_length": CONTEXT, "kv_tokens": 4096, "max_batch_tokens": 64, "default_model": None,
+        "embedding_model": ENCODER,
+    }  # fmt: skip
     return Settings(home=home, models=entries, **{**given, **changes})  # type: ignore[arg-type]  # a test's own
 
 
 async def start_fake(load: Load, on_progress: Callable[[int, int], None] | None = None) -> EngineClient:
-    """Start a worker that behaves as its model's name says."""
+    """Start a worker that behaves as its model's name says, or else one with the real model."""
+    if Path(load.path).stem not in BEHAVIOUR:
+        return await EngineClient.start(load, on_progress)
     root = str(Path(__file__).parent.parent)
     os.environ["PYTHONPATH"] = root
     os.environ[OPTIONS_VARIABLE] = BEHAVIOUR[Path(load.path).stem].to_environment()

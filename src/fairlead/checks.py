@@ -152,6 +152,12 @@ def file_name(value: object) -> str:
     return name
 
 
+def model_file(value: object) -> str:
+    """The name of a model's file, perhaps in one folder of its own."""
+    folder, slash, name = text(value).rpartition("/")
+    return f"{file_name(folder)}/{file_name(name)}" if slash else file_name(name)
+
+
 def relative_path(value: object) -> str:
     """A path below some root, with forward slashes: never absolute, never upward."""
     path = text(value)

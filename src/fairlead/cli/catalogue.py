@@ -104,7 +104,7 @@ def add(
 ) -> None:
     """Add a model for good: a file on the hub, for `fairlead pull`, or one on this machine, used where it lies."""
     from fairlead.gguf.catalogue import Catalogue, entry_for_file, entry_for_hub
-    from fairlead.gguf.reader import GGUFFile
+    from fairlead.gguf.opening import open_model
 
     if name is not None:
         _checked("--name", checks.model_name, name)
@@ -113,7 +113,7 @@ def add(
         entry = entry_for_hub(HubSource(repo, path, _checked("--revision", checks.revision, revision)), name)
     else:
         entry = entry_for_file(Path(source), name)
-        GGUFFile.open(Path(source).expanduser()).close()  # says so where it cannot be used
+        open_model(Path(source).expanduser()).close()  # says so where it cannot be used
     added = Catalogue(load_settings(home, config)).add(entry)
     note(f"{added.name} is added" + ("." if file is None else f"; `fairlead pull {added.name}` fetches it."))
 
@@ -195,9 +195,9 @@ def _checked(what: str, check: Callable[[object], str], value: str) -> str:
 
 
 def _of_file(path: Path) -> dict[str, str | None]:
-    from fairlead.gguf.reader import GGUFFile
+    from fairlead.gguf.opening import open_model
 
-    with GGUFFile.open(path) as file:
+    with open_model(path) as file:
         context = file.get_int(f"{file.architecture}.context_length", default=0)
         return {
             "architecture": file.architecture,

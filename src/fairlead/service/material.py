@@ -30,7 +30,7 @@ class Material:
     selected: str | None = None
     """Passages chosen for this question, of files that do not fit whole."""
     sources: tuple[Source, ...] = ()
-    """The passages that were selected, best first."""
+    """The passages that were selected, best first; of files that are given whole, one for each, without its text."""
     notes: tuple[str, ...] = ()
     """What people should know: a file that is still being parsed, that failed, that holds no text."""
 
