@@ -9,6 +9,8 @@ import pytest
 
 from fairlead.kernels import instruction_sets
 
+pytest_plugins = ["tests.databases"]
+
 ALL_SETS = ("portable", "avx2", "avx-vnni", "avx512", "vnni", "amx")
 
 

@@ -14,10 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 
 from fairlead.api.app import create_app
 from fairlead.api.protocol import BoundedProtocol
@@ -156,3 +158,16 @@ def until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold in time"
         time.sleep(0.01)
+
+
+def routes_of(app: FastAPI) -> list[tuple[str, str]]:
+    """Every method and path that an application has, those of its routers too."""
+    found: list[tuple[str, str]] = []
+    left: list[Any] = list(app.routes)
+    while left:
+        route = left.pop()
+        if (included := getattr(route, "original_router", None)) is not None:
+            left += included.routes
+        else:
+            found += [(method, route.path) for method in route.methods]
+    return sorted(found)

@@ -35,6 +35,7 @@ ALLOWED = {
     "client": {"errors", "model_info", "queue"},
     "cli": {
         "errors", "checks", "config", "queue", "client", "model_info", "gguf", "kernels", "bench", "api",
+        "service.keys", "service.store",
     },
     "tui": {"errors", "queue", "client"},
 }  # fmt: skip

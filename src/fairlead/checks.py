@@ -36,6 +36,14 @@ def optional_text(value: object) -> str | None:
     return None if value == "" else text(value)
 
 
+def database(value: object) -> str | None:
+    """The path of a file or a `postgresql://` URL; None for the empty text."""
+    given = optional_text(value)
+    if given is not None and "://" in given and not given.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be the path of a file, or a URL that begins with postgresql://")
+    return given
+
+
 def texts(value: object) -> tuple[str, ...]:
     """A list of texts."""
     if not isinstance(value, list | tuple):
@@ -124,6 +132,13 @@ def user_name(value: object) -> str:
     """What a user is called: any text of 1 to 256 characters on one line."""
     if not isinstance(value, str) or not 1 <= len(value) <= MOST_NAME_CHARS or _CONTROL.search(value):
         raise ValueError(f"is no user's name: use 1 to {MOST_NAME_CHARS} characters without control characters")
+    return value
+
+
+def label(value: object) -> str:
+    """A few words that tell things apart: any text of 1 to 200 characters on one line."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or _CONTROL.search(value):
+        raise ValueError("is no label: use 1 to 200 characters without control characters")
     return value
 
 

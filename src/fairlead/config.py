@@ -21,6 +21,7 @@ KVType = Literal["f16", "f32", "q8"]
 Policy = Literal["fair", "fcfs"]
 
 CONFIG_FILE = "fairlead.toml"
+DATABASE_FILE = "fairlead.db"
 STARTER = "smollm2-135m"
 """The model that a server without any configuration starts with."""
 EMBEDDER = "all-minilm-l6-v2"
@@ -155,6 +156,10 @@ class UserSettings:
     """The user's share of a model's time, relative to others'."""
     max_waiting: int | None = None
     """Most of the user's requests that may wait at once; None is `Settings.max_waiting_per_user`."""
+    tokens_per_day: int | None = None
+    """Most tokens, of prompts and answers, in a day (UTC); None is `Settings.tokens_per_day`."""
+    storage_bytes: int | None = None
+    """Most bytes that the user's files may take; None is `Settings.storage_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,12 @@ class Settings:
     """Whether users share the cached beginnings of their prompts, and not only those that the configuration wrote."""
     lookup: bool = True
     """Whether answers that quote their prompt are guessed ahead and verified."""
+    tokens_per_day: int | None = None
+    """Most tokens, of prompts and answers, that a user may have in a day (UTC); None is without limit."""
+    storage_bytes: int | None = None
+    """Most bytes that a user's files may take; None is without limit."""
+    database: str | None = None
+    """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
     users: Mapping[str, UserSettings] = field(default_factory=dict)
     """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
@@ -222,6 +233,18 @@ class Settings:
     def models_dir(self) -> Path:
         """Where model files are kept."""
         return self.home / "models"
+
+    @property
+    def key_secret(self) -> Path:
+        """The file of the secret under which access keys are hashed."""
+        return self.home / "keys.secret"
+
+    @property
+    def database_location(self) -> Path | str:
+        """The file of an SQLite database, or the URL of another."""
+        if self.database is not None and "://" in self.database:
+            return self.database
+        return self.home / Path(self.database or DATABASE_FILE).expanduser()
 
 
 _SETTINGS: Mapping[str, Mapping[str, Check]] = {
@@ -258,6 +281,13 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "share_prefixes": checks.boolean,
         "lookup": checks.boolean,
     },
+    "limits": {
+        "tokens_per_day": checks.integer(0, 2**53),
+        "storage_bytes": checks.integer(0, 2**53),
+    },
+    "storage": {
+        "database": checks.database,
+    },
 }
 
 _NAMED = ("users", "models")
@@ -266,6 +296,8 @@ _NAMED = ("users", "models")
 _USER: Mapping[str, Check] = {
     "weight": checks.number(0, 1000, above_low=True),
     "max_waiting": checks.integer(1, 65_536),
+    "tokens_per_day": checks.integer(0, 2**53),
+    "storage_bytes": checks.integer(0, 2**53),
 }
 
 _MODEL: Mapping[str, Check] = {

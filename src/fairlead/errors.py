@@ -11,10 +11,15 @@
     │   └── UnsupportedModel    a sound file, of an architecture or format that is not built in
     ├── DownloadError           a model could not be fetched from any of its sources
     ├── DoesNotFit              not enough memory; says what is needed and what is there
+    ├── Unauthorized            no access key, or none that is valid
+    ├── TokensUsedUp            the user had all tokens of this day; says when the next begins
+    ├── StorageUsedUp           the user's files take all the room that is theirs
     ├── QueueFull               too much is waiting already; says when to come back
     ├── ModelNotReady           the model is not loaded, or no model is active
     ├── Draining                the server is shutting down
     ├── EngineFailed            the worker of a model died or answered nonsense
+    ├── StorageFailed           the database or the folder of files cannot be used now
+    │   └── StorageFull         there is no room left to write; what is stored can be read
     └── ConfigError             fairlead.toml, a flag or an environment variable is wrong
 
 They speak of the field, not of HTTP: `api/errors.py` holds the one table that maps them to statuses.
@@ -104,6 +109,24 @@ class DoesNotFit(FairleadError):
     code = "insufficient_memory"
 
 
+class Unauthorized(FairleadError):
+    """The server asks for an access key, and there was none, or none that is valid."""
+
+    code = "unauthorized"
+
+
+class TokensUsedUp(FairleadError):
+    """The user had all tokens of this day: `details` holds how many, and `retry_after_s`."""
+
+    code = "tokens_used_up"
+
+
+class StorageUsedUp(FairleadError):
+    """The user's files take all the room that is theirs: `details` holds the figures, in bytes."""
+
+    code = "storage_used_up"
+
+
 class QueueFull(FairleadError):
     """Too much is waiting already."""
 
@@ -130,6 +153,18 @@ class EngineFailed(FairleadError):
     """The worker of a model died, or answered what it must not."""
 
     code = "engine_failed"
+
+
+class StorageFailed(FairleadError):
+    """The database, or the folder of files, cannot be used now."""
+
+    code = "storage_failed"
+
+
+class StorageFull(StorageFailed):
+    """There is no room left to write; what is stored can be read."""
+
+    code = "storage_full"
 
 
 class ConfigError(FairleadError):

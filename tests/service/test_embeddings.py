@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fairlead.errors import DownloadError, EngineFailed, InvalidRequest, ModelNotFound, ModelNotReady, QueueFull
+from fairlead.errors import (
+    DownloadError,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotReady,
+    QueueFull,
+    TokensUsedUp,
+)
 from fairlead.service.embedding import Embedder
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.metrics import Metrics
@@ -19,7 +28,26 @@ from tests.service.conftest import MakeRegistry, nothing, until
 
 
 def embeddings_of(registry: Registry, model: str = ENCODER, max_waiting: int = 8) -> Embeddings:
-    return Embeddings(registry, Users({}, max_waiting=2), Metrics(), model, max_waiting=max_waiting)
+    users = Users({}, max_waiting=2, count=lambda name, prompt, _: COUNTED.update({name: prompt}))
+    return Embeddings(registry, users, Metrics(), model, max_waiting=max_waiting, admit=admit)
+
+
+COUNTED: Counter[str] = Counter()
+
+
+async def admit(name: str) -> None:
+    if name == "spent":
+        raise TokensUsedUp("All used up.", details={"retry_after_s": 1.0})
+
+
+async def test_a_persons_tokens_are_counted_and_limited_and_the_servers_own_are_not(make: MakeRegistry) -> None:
+    embeddings = embeddings_of(make())
+    COUNTED.clear()
+    await embeddings.embed(["the rope"])
+    await embeddings.answer(["the rope"], None, "anna")
+    assert COUNTED == {"anna": 4}
+    with pytest.raises(TokensUsedUp):
+        await embeddings.answer(["the rope"], None, "spent")
 
 
 async def test_the_model_is_loaded_when_it_is_needed(make: MakeRegistry) -> None:

@@ -12,15 +12,18 @@ from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
 from fairlead.api import embeddings as embedding_routes
-from fairlead.api import errors, models, native, openai, reference
+from fairlead.api import errors, me, models, native, openai, reference
+from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
-from fairlead.api.security import Door
+from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
+from fairlead.service.people import People
 from fairlead.service.registry import Registry
+from fairlead.service.store import Store
 from fairlead.service.users import Users
 
 
@@ -33,19 +36,23 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         registry: the models, where they are not those of the settings.
 
     Raises:
-        ModelNotFound, ConfigError: there is no such model.
+        ModelNotFound, ConfigError: there is no such model, or the database's URL is none.
     """
     registry = registry or Registry(settings)
     metrics = Metrics(registry.engine_stats)
-    users = Users(settings.users, settings.max_waiting_per_user)
-    generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
-    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=settings.max_waiting)
-    services = Services(registry, generator, embeddings, users, metrics)
+    store = Store(settings)
+    people = People(store.database, settings, local_only=is_local(settings.host))
+    users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
+    waiting, admit = settings.max_waiting, people.usage.check
+    generator = Generator(registry, metrics, users, max_waiting=waiting, admit=admit)
+    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
+    services = Services(registry, generator, embeddings, users, metrics, store, people)
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await store.open()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
@@ -54,6 +61,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             if loading is not None:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
+            await people.close()
+            await store.close()
 
     middleware = [
         Middleware(RequestLog, metrics=metrics),
@@ -69,6 +78,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
                 expose_headers=["X-Request-Id"],
             )
         )
+    middleware.append(Middleware(Identity, keyring=people.keyring))  # behind CORS, which asks without a key
     app = FastAPI(
         title="Fairlead",
         version=fairlead.__version__,
@@ -80,6 +90,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.state.services = services
     errors.install(app)
     app.include_router(native.router)
+    app.include_router(me.router)
     app.include_router(models.router)
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)

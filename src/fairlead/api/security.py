@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import socket
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead.api.errors import http_error
+from fairlead.errors import ConfigError
 
 MAX_BODY_BYTES: Final = 2 << 20
 """Four times the text of a 128 thousand token context."""
@@ -73,6 +75,15 @@ class Door:
         return name in self._hosts or name == "localhost" or is_loopback(name)
 
 
+def is_local(host: str) -> bool:
+    """Whether a server that listens there can be reached from this machine alone; ConfigError for no address."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"The host {host!r} is no address to listen on: {error}.", param="host") from None
+    return all(is_loopback(str(address[0])) for *_, address in found)
+
+
 def is_loopback(address: str) -> bool:
     """Whether this is the numeric address of the machine itself."""
     try:
@@ -101,9 +112,13 @@ class JsonRequest(Request):
         number that JSON does not have is refused. Raises json.JSONDecodeError, which FastAPI knows.
         """
         try:
-            return pydantic_core.from_json(await self.body(), allow_inf_nan=False)
+            value = pydantic_core.from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
+        person = self.scope["state"].get("person")
+        if person is not None and isinstance(value, dict) and "user" in value:
+            value["user"] = person  # the key says who asks, whatever the body does
+        return value
 
     async def _read(self) -> bytes:
         declared = self.headers.get("content-length", "0")

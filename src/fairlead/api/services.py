@@ -13,8 +13,10 @@ from fairlead.errors import InvalidRequest
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
+from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY
+from fairlead.service.store import Store
 from fairlead.service.users import Users
 
 USER_HEADER: Final = "X-Fairlead-User"
@@ -29,7 +31,13 @@ class Services:
     embeddings: Embeddings
     users: Users
     metrics: Metrics
+    store: Store
+    people: People
     started_at: float = field(default_factory=time.monotonic)
+
+    async def person(self, asker: str, user: str | None = None) -> int:
+        """The row of who asks: of a body's or a query's `user`, else of an `Asker`."""
+        return await self.people.row(user or asker)
 
 
 def services_of(request: Request) -> Services:
@@ -42,8 +50,18 @@ def id_of(request: Request) -> str:
     return cast(str, request.state.request_id)
 
 
+def proven_of(request: Request) -> str | None:
+    """Who asks, where a key proves it; None where the server asks for none."""
+    return cast(str | None, getattr(request.state, "person", None))
+
+
 def asker_of(request: Request) -> str:
-    """Who asks, by the header; a body's `user` stands above it. InvalidRequest where that is no name."""
+    """Who asks: the key's holder; where the server asks for none, whom the header names. InvalidRequest for no name.
+
+    A body's or a query's `user` stands above it: with a key, it is the key's holder, too.
+    """
+    if (person := proven_of(request)) is not None:
+        return person
     given = request.headers.get(USER_HEADER)
     if not given:
         return NOBODY
@@ -56,3 +74,4 @@ def asker_of(request: Request) -> str:
 Served = Annotated[Services, Depends(services_of)]
 RequestId = Annotated[str, Depends(id_of)]
 Asker = Annotated[str, Depends(asker_of)]
+Proven = Annotated[str | None, Depends(proven_of)]

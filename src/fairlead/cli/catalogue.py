@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fairlead import checks
-from fairlead.cli.options import Config, Home, Url, address
+from fairlead.cli.options import Config, Home, Key, Url, address
 from fairlead.cli.terminal import note, progress, safe, size, table
 from fairlead.config import HubSource, ModelEntry, Settings, load_settings
 from fairlead.errors import ConfigError
@@ -50,6 +50,7 @@ def list_models(
 def show(
     name: Annotated[str, typer.Argument(help="A model's name, or a GGUF file.", metavar="NAME|FILE")],
     url: Url = None,
+    access_key: Key = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -72,7 +73,7 @@ def show(
     }
     facts |= _of_file(path) if path else {}
     facts["defaults"] = _defaults(entry)
-    facts["memory"] = asyncio.run(_memory(entry, settings, url))
+    facts["memory"] = asyncio.run(_memory(entry, settings, url, access_key))
     for key, value in facts.items():
         if value:
             typer.echo(f"{key:<16}{safe(value)}")
@@ -163,12 +164,12 @@ def remove(names: Names, home: Home = None, config: Config = None) -> None:
         note(f"{entry.name}: {size(freed)} given back" + ("; it is struck out." if added else "."))
 
 
-async def _memory(entry: ModelEntry, settings: Settings, url: str | None) -> str | None:
+async def _memory(entry: ModelEntry, settings: Settings, url: str | None, key: str | None) -> str | None:
     """What a running server estimates; None where there is none, or it does not know the model."""
     from fairlead.client import FairleadClient
     from fairlead.errors import FairleadError
 
-    async with FairleadClient(address(settings, url)) as client:
+    async with FairleadClient(address(settings, url), key) as client:
         try:
             told = await client.estimate(entry.name)
         except FairleadError:  # no server; or none of its models; or nothing to estimate by

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Url
+from fairlead.cli.options import Config, Home, Key, Url
 from fairlead.cli.reaching import reached_server, see_loaded, until_told
 from fairlead.config import load_settings
 
@@ -31,6 +31,7 @@ def embed(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Embed with this model.", metavar="NAME")] = None,
     url: Url = None,
+    key: Key = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -43,7 +44,7 @@ def embed(
         import msgspec
 
         async with AsyncExitStack() as stack:
-            client = await reached_server(stack, chosen, url, settings, config)
+            client = await reached_server(stack, chosen, url, key, settings, config)
             await see_loaded(client, chosen)
             while portion := list(islice(wanted, _PORTION)):
                 for text, vector in zip(portion, await client.embed(portion, model=chosen), strict=True):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Url
+from fairlead.cli.options import Config, Home, Key, Url
 from fairlead.cli.reaching import is_file, is_piped, reached_server, see_loaded, until_told
 from fairlead.cli.terminal import note, say
 from fairlead.config import load_settings
@@ -30,6 +30,7 @@ def run(
         str | None, typer.Option(help="Answer with this model, or GGUF file.", metavar="NAME|FILE")
     ] = None,
     url: Url = None,
+    key: Key = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
     temperature: Annotated[float | None, typer.Option(help="0 (always the likeliest) to 2.", min=0, max=2)] = None,
@@ -52,7 +53,7 @@ def run(
 
     async def answer() -> int:
         async with AsyncExitStack() as stack:
-            client = await reached_server(stack, model, url, settings, config)
+            client = await reached_server(stack, model, url, key, settings, config)
             if model is not None and not is_file(model):
                 options["model"] = model
             await see_loaded(client, options.get("model"))

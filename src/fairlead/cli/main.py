@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import bench, catalogue, config, doctor, embed, generate, models, serve, top
+from fairlead.cli import bench, catalogue, config, doctor, embed, generate, keys, models, serve, top
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -84,3 +84,4 @@ for command in (
 ):
     app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")

@@ -37,14 +37,19 @@ def is_file(model: str) -> bool:
 
 
 async def reached_server(
-    stack: AsyncExitStack, model: str | None, url: str | None, settings: Settings, config: Path | None
+    stack: AsyncExitStack,
+    model: str | None,
+    url: str | None,
+    key: str | None,
+    settings: Settings,
+    config: Path | None,
 ) -> FairleadClient:
     """A client of the running server, or of one that lives as long as `stack`; a file needs one of its own."""
     from fairlead.cli.temporary import temporary_server
     from fairlead.client import FairleadClient, Unreachable
 
     if model is None or not is_file(model):
-        client = await stack.enter_async_context(FairleadClient(address(settings, url)))
+        client = await stack.enter_async_context(FairleadClient(address(settings, url), key))
         try:
             await client.health()
         except Unreachable as error:

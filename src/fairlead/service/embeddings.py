@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.service.metrics import Metrics
 from fairlead.service.model import Lease, LoadedModel
 from fairlead.service.registry import Registry
-from fairlead.service.request import NOBODY, check_tokens
+from fairlead.service.request import check_tokens
 from fairlead.service.users import User, Users
 
 _PORTION: Final = 128
@@ -29,6 +29,8 @@ _PORTION: Final = 128
 _AHEAD: Final = 4
 """Portions that the engine has at once, so that it need not wait for the next."""
 _RETRY_AFTER_S: Final = 1.0
+_NOBODYS: Final = 0
+"""The engine's number for what the server does for itself; users' are above it."""
 
 Input = str | Sequence[int]
 """A text, or the token ids of one, as they go to the model."""
@@ -52,14 +54,25 @@ class Embeddings:
         metrics: where tokens are counted.
         model: the one that is used where none is named.
         max_waiting: how many requests may be under way at once; one more is refused.
+        admit: raises where a user of this name may have no more now.
     """
 
-    def __init__(self, registry: Registry, users: Users, metrics: Metrics, model: str, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        users: Users,
+        metrics: Metrics,
+        model: str,
+        *,
+        max_waiting: int,
+        admit: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._registry = registry
         self._users = users
         self._metrics = metrics
         self._model = model
         self._max_waiting = max_waiting
+        self._admit = admit
         self._under_way: Counter[User] = Counter()
 
     @property
@@ -80,7 +93,7 @@ class Embeddings:
         try:
             model = lease.model
             tokens = await asyncio.to_thread(lambda: [_cut(model, text) for text in texts])
-            return await self._vectors(lease, tokens, self._users.find(NOBODY))
+            return await self._vectors(lease, tokens, _NOBODYS, 1.0)
         finally:
             lease.release()
 
@@ -88,11 +101,12 @@ class Embeddings:
         """The vectors that somebody asked for; `name` is the model's, None the configured one.
 
         Raises:
-            ModelNotFound, ModelNotReady, Draining, QueueFull, EngineFailed
+            ModelNotFound, ModelNotReady, Draining, QueueFull, TokensUsedUp, EngineFailed
             InvalidRequest: an empty input, a token that the model does not have, or a model that makes no vectors.
             PromptTooLong: an input past the context; both name its place.
         """
         user = self._users.find(user_name)
+        await self._admit(user.name)
         self._enter(user)
         try:
             lease = await self._registry.acquire(
@@ -100,21 +114,26 @@ class Embeddings:
             )
             try:
                 tokens = await asyncio.to_thread(_encode, inputs, lease.model)
-                vectors = await self._vectors(lease, tokens, user)
-                return Embedded(lease.model.name, vectors, sum(map(len, tokens)))
+                vectors = await self._vectors(lease, tokens, user.number, user.weight)
+                count = sum(map(len, tokens))
+                self._metrics.count_service(user.label, count, 0)
+                user.count(user.name, count, 0)
+                return Embedded(lease.model.name, vectors, count)
             finally:
                 lease.release()
         finally:
             self._leave(user)
 
-    async def _vectors(self, lease: Lease, tokens: Sequence[Sequence[int]], user: User) -> NDArray[np.float32]:
+    async def _vectors(
+        self, lease: Lease, tokens: Sequence[Sequence[int]], client: int, weight: float
+    ) -> NDArray[np.float32]:
         """Texts go to the engine some portions ahead; where one fails, or nobody waits any more, all are given up."""
         portions = [tokens[begin : begin + _PORTION] for begin in range(0, len(tokens), _PORTION)]
         room = asyncio.Semaphore(_AHEAD)
 
         async def portion(texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
             async with room:
-                embedding = lease.model.engine.embed(texts, client=user.number, weight=user.weight)
+                embedding = lease.model.engine.embed(texts, client=client, weight=weight)
                 held = lease.share(embedding.cancel)
                 try:
                     found = await embedding.result()
@@ -129,9 +148,7 @@ class Embeddings:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        count = sum(map(len, tokens))
-        self._metrics.count_tokens(lease.model.name, Usage(count, 0))
-        self._metrics.count_service(user.label, count, 0)
+        self._metrics.count_tokens(lease.model.name, Usage(sum(map(len, tokens)), 0))
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)
 
     def _enter(self, user: User) -> None:

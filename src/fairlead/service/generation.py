@@ -11,7 +11,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from fairlead.errors import Draining, QueueFull, RequestNotFound
@@ -29,6 +29,10 @@ _EVERYBODY = 0
 """The salt of prefixes that all users share; users' own are their numbers."""
 
 
+async def _admit_all(name: str) -> None:
+    """For servers without limits."""
+
+
 class Generator:
     """The server's answers.
 
@@ -37,9 +41,19 @@ class Generator:
         metrics: where answers are counted.
         users: those whose answers they are.
         max_waiting: how many may wait for their first token at once; one more is refused.
+        admit: raises where a user of this name may have no more now.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, users: Users, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        users: Users,
+        *,
+        max_waiting: int,
+        admit: Callable[[str], Awaitable[None]] = _admit_all,
+    ) -> None:
+        self._admit = admit
         self._roster = Roster()
         self._registry = registry
         self._users = users
@@ -54,7 +68,7 @@ class Generator:
         Several calls may use one id; `cancel` then ends all their answers.
 
         Raises:
-            ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
+            ModelNotFound, ModelNotReady, Draining, QueueFull, TokensUsedUp, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
         user = self._users.find(request.user)
@@ -90,13 +104,13 @@ class Generator:
             check_tokens(tokens, lease.model.tokenizer.vocab_size, "tokens")
             return await asyncio.to_thread(lease.model.tokenizer.decode, list(tokens))
 
-    def cancel(self, request_id: str) -> None:
-        """End the answers under this id, wherever they are.
+    def cancel(self, request_id: str, owner: str | None = None) -> None:
+        """End the answers under this id, wherever they are; only `owner`'s where one is given.
 
         Raises:
             RequestNotFound
         """
-        answers = self._roster.under(request_id)
+        answers = [answer for answer in self._roster.under(request_id) if owner in (None, answer.user.name)]
         if not answers:
             raise RequestNotFound("Nothing is waiting or running under this id.", param="id")
         for answer in answers:
@@ -150,6 +164,7 @@ class Generator:
     @contextlib.asynccontextmanager
     async def _place(self, user: User, count: int) -> AsyncIterator[None]:
         """A place among those who wait, while the prompt is read; afterwards the answers count themselves."""
+        await self._admit(user.name)
         roster = self._roster
         if (over := user.waiting + count - user.max_waiting) > 0:
             raise _full(f"{user.max_waiting} of your requests", roster.places_free_in_s(over, user))

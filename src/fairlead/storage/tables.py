@@ -88,7 +88,7 @@ class Person(Base):
     __tablename__ = "people"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str] = mapped_column(String(256), unique=True)
     last_chat: Mapped[int] = mapped_column(Integer, default=0)
     """The number that was given to a chat last."""
     created_at: Mapped[datetime]
@@ -139,7 +139,7 @@ class Chat(Base):
     """Generation fields that its requests leave open."""
     on_overflow: Mapped[Overflow] = mapped_column(default="drop_oldest")
     leaf_id: Mapped[int | None] = mapped_column(
-        ForeignKey("messages.id", name="fk_chats_leaf_id", ondelete="SET NULL", use_alter=True)
+        ForeignKey("messages.id", name="fk_chats_leaf_id", ondelete="SET NULL", use_alter=True), index=True
     )
     """The last message of the branch that is shown."""
     last_message: Mapped[int] = mapped_column(default=0)
