@@ -116,6 +116,18 @@ async def test_who_asks_for_too_much_at_once_is_told_to_come_back(make: MakeRegi
     assert (await embeddings.answer(texts[:1], None, "anna")).vectors.shape == (1, 256)
 
 
+async def test_the_end_of_what_runs_can_be_waited_for(make: MakeRegistry) -> None:
+    embeddings = embeddings_of(make())
+    await embeddings.embed(["rope"])
+    await embeddings.drain(0.0)
+    task = asyncio.create_task(embeddings.answer(["rope line " * 20] * 300, None, "anna"))
+    await asyncio.sleep(0)
+    await embeddings.drain(0.0)
+    assert not task.done()
+    await embeddings.drain(30.0)
+    assert len((await asyncio.wait_for(task, 1)).vectors) == 300
+
+
 async def test_who_goes_away_leaves_nothing_behind(make: MakeRegistry) -> None:
     registry = make()
     embeddings = embeddings_of(registry)

@@ -6,6 +6,7 @@ Owns the requests for vectors that are under way. Knows nothing of HTTP, nor of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -74,6 +75,8 @@ class Embeddings:
         self._max_waiting = max_waiting
         self._admit = admit
         self._under_way: Counter[User] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def name(self) -> str:
@@ -124,6 +127,11 @@ class Embeddings:
         finally:
             self._leave(user)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until all requests have ended, for so long at most; what goes on ends with its worker."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+
     async def _vectors(
         self, lease: Lease, tokens: Sequence[Sequence[int]], client: int, weight: float
     ) -> NDArray[np.float32]:
@@ -158,6 +166,7 @@ class Embeddings:
             most = f"{self._max_waiting} requests"
         else:
             self._under_way[user] += 1
+            self._idle.clear()
             return
         raise QueueFull(f"At most {most} for vectors may wait at once, and so many do.", retry_after_s=_RETRY_AFTER_S)
 
@@ -165,6 +174,8 @@ class Embeddings:
         self._under_way[user] -= 1
         if not self._under_way[user]:
             del self._under_way[user]
+        if not self._under_way:
+            self._idle.set()
 
 
 def _framed(tokenizer: Tokenizer, text: str) -> list[int]:
