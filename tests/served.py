@@ -54,6 +54,7 @@ def _options(**behaviour: object) -> Options:
 BEHAVIOUR = {
     "hello": _options(reply=tokens(HELLO)),
     "other": _options(reply=tokens("Another model.")),
+    "titled": _options(reply=tokens("A fine name")),
     "counting": _options(reply=tokens("one two three four five six seven eight nine ten. ")),
     "slow": _options(reply=tokens("tick tock "), step_s=0.02),
     "crawling": _options(reply=tokens("at last "), step_s=0.3),

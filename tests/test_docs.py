@@ -28,9 +28,9 @@ NO_KEYS = {"home", "users", "models", "model_defaults"}
 def test_every_setting_is_told_of() -> None:
     for item in fields(Settings):
         if item.name not in NO_KEYS:
-            assert re.search(rf"`(server|engine|loading|scheduling|limits|storage)\.{item.name}`", OPERATIONS), (
-                item.name
-            )
+            assert re.search(
+                rf"`(server|engine|loading|scheduling|limits|storage|files|chats)\.{item.name}`", OPERATIONS
+            ), item.name
             assert re.search(rf"^#? ?{item.name} = ", EXAMPLE.read_text(), re.MULTILINE), item.name
     for item in fields(UserSettings):
         assert f"`users.NAME.{item.name}`" in OPERATIONS

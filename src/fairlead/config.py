@@ -222,6 +222,16 @@ class Settings:
     """Most bytes that a user's files may take; None is without limit."""
     database: str | None = None
     """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
+    grace_s: float = 30.0
+    """How long an answer in a chat goes on that nobody reads any more."""
+    files_share: float = 0.5
+    """The share of a model's context that a chat's files may take."""
+    make_titles: bool = True
+    """Whether chats are named by the model, while nobody waits for an answer."""
+    max_file_bytes: int = 50 << 20
+    """Of a file that is attached to a chat."""
+    max_files_per_chat: int = 50
+    """Most files that a chat may have."""
     users: Mapping[str, UserSettings] = field(default_factory=dict)
     """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
@@ -233,6 +243,11 @@ class Settings:
     def models_dir(self) -> Path:
         """Where model files are kept."""
         return self.home / "models"
+
+    @property
+    def files_dir(self) -> Path:
+        """Where the bytes of files in chats are kept, each under its SHA-256: `ab/abcdef...`."""
+        return self.home / "files"
 
     @property
     def key_secret(self) -> Path:
@@ -287,6 +302,15 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     },
     "storage": {
         "database": checks.database,
+    },
+    "chats": {
+        "grace_s": checks.number(0, 86_400),
+        "files_share": checks.number(0, 0.75),
+        "make_titles": checks.boolean,
+    },
+    "files": {
+        "max_file_bytes": checks.integer(1, 2**40),
+        "max_files_per_chat": checks.integer(1, 10_000),
     },
 }
 

@@ -11,19 +11,25 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
+from fairlead.api import chats, errors, files, me, models, native, openai, reference
 from fairlead.api import embeddings as embedding_routes
-from fairlead.api import errors, me, models, native, openai, reference
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.chats import Chats
+from fairlead.service.composing import Composer
+from fairlead.service.conversations import Conversations
+from fairlead.service.documents import ChatDocuments, FileLimits
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
+from fairlead.service.live import LiveAnswers
 from fairlead.service.metrics import Metrics
 from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.store import Store
+from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
 
@@ -46,17 +52,42 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     waiting, admit = settings.max_waiting, people.usage.check
     generator = Generator(registry, metrics, users, max_waiting=waiting, admit=admit)
     embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
-    services = Services(registry, generator, embeddings, users, metrics, store, people)
+    limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
+    documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    live = LiveAnswers(store.database, settings.grace_s)
+    metrics.chat_answers.set_function(lambda: live.count)
+    conversations = Conversations(
+        store.database,
+        generator,
+        live,
+        Composer(store.database, generator, documents, settings.files_share),
+        Titles(store.database, generator, enabled=settings.make_titles),
+    )
+    services = Services(
+        registry=registry,
+        generator=generator,
+        embeddings=embeddings,
+        users=users,
+        metrics=metrics,
+        store=store,
+        people=people,
+        chats=Chats(store.database, live, documents, registry.check_name),
+        conversations=conversations,
+        documents=documents,
+    )
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await store.open()
+        await documents.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
         finally:
+            await conversations.close()
+            await documents.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
@@ -92,6 +123,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(native.router)
     app.include_router(me.router)
     app.include_router(models.router)
+    app.include_router(chats.router)
+    app.include_router(files.router)
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     reference.install(app)

@@ -105,7 +105,9 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> N
     finally:
         for task in drains:
             task.cancel()
+        await services.documents.close()
         await services.registry.close(force=server.force_exit)
+        await services.conversations.close()
         await services.people.close()
         await services.store.close()
     logger.info("ended")
@@ -123,6 +125,7 @@ async def _see_that_keys_guard(services: Services, host: str) -> None:
 
 async def _drain(services: Services, timeout_s: float, server: uvicorn.Server) -> None:
     await asyncio.gather(services.generator.drain(timeout_s), services.embeddings.drain(timeout_s))
+    await services.conversations.close()
     server.should_exit = True
 
 

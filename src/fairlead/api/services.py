@@ -9,7 +9,11 @@ from typing import Annotated, Final, cast
 from fastapi import Depends, Request
 
 from fairlead import checks
+from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
+from fairlead.service.chats import Chats
+from fairlead.service.conversations import Conversations
+from fairlead.service.documents import ChatDocuments
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
@@ -33,6 +37,9 @@ class Services:
     metrics: Metrics
     store: Store
     people: People
+    chats: Chats
+    conversations: Conversations
+    documents: ChatDocuments
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:
@@ -75,3 +82,11 @@ Served = Annotated[Services, Depends(services_of)]
 RequestId = Annotated[str, Depends(id_of)]
 Asker = Annotated[str, Depends(asker_of)]
 Proven = Annotated[str | None, Depends(proven_of)]
+
+
+async def person_of(services: Served, asker: Asker, user: UserName | None = None) -> int:
+    """The row of who asks; 0, which is nobody's, where they have never stored anything."""
+    return await services.people.known(user or asker)
+
+
+Person = Annotated[int, Depends(person_of)]

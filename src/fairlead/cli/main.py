@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import bench, catalogue, config, doctor, embed, generate, keys, models, serve, top
+from fairlead.cli import backup, bench, catalogue, config, doctor, embed, generate, keys, models, serve, top
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -79,6 +79,8 @@ for command in (
     models.load,
     models.unload,
     top.top,
+    backup.backup,
+    backup.restore,
     doctor.doctor,
     bench.bench,
 ):

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 
 import psutil
@@ -40,7 +40,7 @@ from fairlead.engine.messages import (
     Token,
     Waiting,
 )
-from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady
+from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady, error_from
 
 END_WITHIN_S = 2.0
 """A worker that has lost its connection and lives on for longer is killed."""
@@ -323,7 +323,7 @@ class EngineClient:
                     if (embedding := self._embeddings.pop(event.id, None)) is not None:
                         embedding.succeed(event)
                 case Failed():
-                    self._fail(event.id, _error(event.code, event.message))
+                    self._fail(event.id, error_from(event.code, event.message))
                 case Stats():
                     self.stats = event
                     self._queue = {waiting.id: waiting for waiting in event.queue}
@@ -335,7 +335,7 @@ class EngineClient:
                         self._ready.set_result(event)
                 case LoadFailed():
                     if not self._ready.done():
-                        self._ready.set_exception(_error(event.code, event.message, event.details))
+                        self._ready.set_exception(error_from(event.code, event.message, details=event.details))
 
     def _lost(self, error: Exception | None) -> None:
         """The connection has ended: so have all answers, and so will the process."""
@@ -393,17 +393,3 @@ def _spawn(connected: socket.socket, runner: str | None) -> subprocess.Popen[byt
     return subprocess.Popen(  # noqa: S603 - the command is ours
         command, pass_fds=[connected.fileno()], stdin=subprocess.DEVNULL, stdout=2
     )
-
-
-def _error(code: str, message: str, details: Mapping[str, object] | None = None) -> FairleadError:
-    """The error that a worker told of by its code."""
-    for kind in _kinds(FairleadError):
-        if kind.code == code and kind.__init__ is FairleadError.__init__:
-            return kind(message, details=details)
-    return EngineFailed(message, details=details)
-
-
-def _kinds(kind: type[FairleadError]) -> Iterator[type[FairleadError]]:
-    yield kind
-    for narrower in kind.__subclasses__():
-        yield from _kinds(narrower)

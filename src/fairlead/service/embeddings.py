@@ -46,6 +46,10 @@ class Embedded:
     tokens: int
 
 
+async def _admit_all(name: str) -> None:
+    """For servers without limits."""
+
+
 class Embeddings:
     """The embedding of texts on one server; implements `embedding.Embedder` with the configured model.
 
@@ -66,7 +70,7 @@ class Embeddings:
         model: str,
         *,
         max_waiting: int,
-        admit: Callable[[str], Awaitable[None]],
+        admit: Callable[[str], Awaitable[None]] = _admit_all,
     ) -> None:
         self._registry = registry
         self._users = users

@@ -71,20 +71,50 @@ class Generator:
             ModelNotFound, ModelNotReady, Draining, QueueFull, TokensUsedUp, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
+        async with self.admit(request, count) as lease:
+            return await self.begin(lease, request, request_id, count, arrived=arrived)
+
+    @contextlib.asynccontextmanager
+    async def admit(self, request: GenerationRequest, count: int = 1) -> AsyncIterator[Lease]:
+        """Hold the model of a request that is still being written, with a place among those who wait.
+
+        Raises:
+            ModelNotFound, ModelNotReady, Draining, QueueFull
+        """
         user = self._users.find(request.user)
         async with self._place(user, count), self._hold(request.model, user.name, request.keep_alive) as lease:
-            context = await asyncio.to_thread(fit, request, lease.model)
-            seed = secrets.randbits(63) if request.seed is None else request.seed
-            answers: list[Answer] = []
-            try:
-                for index in range(count):
-                    each = replace(request, seed=(seed + index) % 2**64)
-                    answers.append(self._begin(each, request_id, user, lease, context, arrived))
-            except BaseException:
-                for answer in answers:
-                    await answer.aclose()
-                raise
-            return answers
+            yield lease
+
+    async def begin(
+        self, lease: Lease, request: GenerationRequest, request_id: str, count: int = 1, *, arrived: float
+    ) -> Sequence[Answer]:
+        """Begin answers as `start` does, on a model that is held; `arrived` is when, by the monotonic clock.
+
+        Raises:
+            PromptTooLong, InvalidRequest, EngineFailed
+        """
+        user = self._users.find(request.user)
+        context = await asyncio.to_thread(fit, request, lease.model)
+        seed = secrets.randbits(63) if request.seed is None else request.seed
+        answers: list[Answer] = []
+        try:
+            for index in range(count):
+                each = replace(request, seed=(seed + index) % 2**64)
+                answers.append(self._begin(each, request_id, user, lease, context, arrived))
+        except BaseException:
+            for answer in answers:
+                await answer.aclose()
+            raise
+        return answers
+
+    @property
+    def idle(self) -> asyncio.Event:
+        """Set while nobody waits for an answer, nor has one coming."""
+        return self._roster.empty
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model could answer without being loaded first."""
+        return any(model.name == name for model in self._registry.loaded())
 
     async def tokenize(self, request: GenerationRequest) -> tuple[Sequence[int], LoadedModel]:
         """The token ids that a model sees for messages, or those of a raw prompt without a mark in front."""

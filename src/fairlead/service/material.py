@@ -30,7 +30,7 @@ class Material:
     selected: str | None = None
     """Passages chosen for this question, of files that do not fit whole."""
     sources: tuple[Source, ...] = ()
-    """The passages that were selected, best first."""
+    """The passages that were selected, best first; of files that are given whole, one for each, without its text."""
     notes: tuple[str, ...] = ()
     """What people should know: a file that is still being parsed, that failed, that holds no text."""
 
@@ -43,3 +43,17 @@ class Documents(Protocol):
 
         `chat_id` is the chat's row, not its number.
         """
+
+    async def remove_all(self, chat_id: int) -> None:
+        """Remove all files of a chat that is about to be deleted."""
+
+
+class NoDocuments:
+    """Chats without files."""
+
+    async def material(self, chat_id: int, question: str, room: int, count: Callable[[str], int]) -> Material:  # noqa: ARG002
+        """Nothing."""
+        return Material()
+
+    async def remove_all(self, chat_id: int) -> None:
+        """Nothing."""

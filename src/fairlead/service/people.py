@@ -60,6 +60,13 @@ class People:
                 self._rows.popitem(last=False)
         return row
 
+    async def known(self, name: str) -> int:
+        """The row of the person of this name; 0, which is nobody's, where there is none: looking makes nobody."""
+        if (row := self._rows.get(name)) is not None:
+            return row
+        async with self._database.reading() as connection:
+            return await people.find(connection, name) or 0
+
     def limits(self, name: str) -> Limits:
         """What a person may have."""
         own, common = self._settings.users.get(name, UserSettings()), self._settings

@@ -149,6 +149,15 @@ class Chat(Base):
     updated_at: Mapped[datetime]
 
 
+class Reservation(Base):
+    """A number that was given out for a chat, which is made when somebody writes under it."""
+
+    __tablename__ = "reservations"
+
+    person_id: Mapped[int] = _parent("people.id", primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
 class Message(Base):
     """One turn. Its siblings, of the same parent, are other versions of it."""
 

@@ -87,6 +87,13 @@ def _chats() -> None:
     op.create_index("ix_chats_person_id_updated_at", "chats", ["person_id", "updated_at"])
     op.create_index("ix_chats_leaf_id", "chats", ["leaf_id"])
     op.create_table(
+        "reservations",
+        sa.Column("person_id", sa.Integer, nullable=False),
+        sa.Column("number", sa.Integer, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("person_id", "number", name="pk_reservations"),
+        sa.ForeignKeyConstraint(["person_id"], ["people.id"], name="fk_reservations_person_id", ondelete="CASCADE"),
+    )
+    op.create_table(
         "messages",
         sa.Column("id", sa.Integer, nullable=False),
         sa.Column("chat_id", sa.Integer, nullable=False),
