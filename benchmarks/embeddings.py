@@ -29,7 +29,7 @@ from fairlead.kernels import _native
 from fairlead.kernels.native_encoder import NativeEncoder
 from fairlead.models.shape import EncoderShape
 
-ROUNDS = 5
+ROUNDS = 12
 PORTION = 128
 """Texts of one request to the worker, as the server sends them."""
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", type=Path, help="a checkpoint's weights, or a GGUF file")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--texts", type=int, default=2000, help="short ones; long ones are a twentieth of that")
+    parser.add_argument("--texts", type=int, default=400, help="short ones; long ones are a twentieth of that")
     parser.add_argument("--peer", type=Path, help="a Python that has sentence-transformers")
     arguments = parser.parse_args()
 
