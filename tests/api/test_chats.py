@@ -141,7 +141,12 @@ def test_what_a_stream_tells(http: httpx.Client) -> None:
     assert done.data["finish_reason"] == "stop"
     assert done.data["model"] == "hello"
     assert {"usage", "timing"} <= done.data.keys()
-    assert done.data["context"] == {"dropped_messages": 0, "dropped_tokens": 0, "summarized_messages": 0}
+    assert done.data["context"] == {
+        "dropped_messages": 0,
+        "dropped_tokens": 0,
+        "summarized_messages": 0,
+        "dropped_passages": 0,
+    }
     assert start.id == "2:0"
     assert done.id == f"2:{len(HELLO)}"
     answer = fetched(http, chat)["messages"][1]
@@ -499,6 +504,13 @@ def test_what_others_wrote_by_hand_is_taken_in(http: httpx.Client) -> None:
     assert taken["files_left_out"] == 1
     assert text(send(http, taken["chat_id"], prompt="Go on")) == HELLO
     assert http.post("/chats/import", json=WHOLE | {"messages": []}).status_code == 201
+
+
+def test_a_chat_is_taken_in_that_is_larger_than_other_bodies(http: httpx.Client) -> None:
+    long = {**MESSAGE, "content": "x" * (2 << 20)}
+    whole = WHOLE | {"messages": [long, {**long, "message_id": 2, "parent": 1, "role": "assistant"}]}
+    assert http.post("/chats/import", json=whole).status_code == 201
+    assert code(http.post("/chats/import", json=whole | {"system": "x" * (5 << 20)})) == (413, "body_too_large")
 
 
 # ---- between people -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from fairlead.api import errors
 from fairlead.api.chat_json import archive_json, archive_markdown, chat_json, messages_json, page_json
 from fairlead.api.chat_schemas import ArchivedChat, Asked, ChangedChat, ChatFields, GenerateBody, SendBody
 from fairlead.api.schemas import UserName
-from fairlead.api.security import JsonRoute
+from fairlead.api.security import JsonRequest, JsonRoute
 from fairlead.api.services import Asker, Person, RequestId, Served, Services
 from fairlead.api.sse import EventStream, encode, ends_in_error, event
 from fairlead.errors import FairleadError
@@ -24,7 +24,17 @@ from fairlead.service.answer_log import Place
 from fairlead.service.conversations import Question
 from fairlead.service.live import Told
 
+
+class _WholeChat(JsonRequest):
+    most_bytes = 8 << 20
+
+
+class _WholeChatRoute(JsonRoute):
+    request_class = _WholeChat
+
+
 router = APIRouter(route_class=JsonRoute, tags=["chats"])
+_whole_chats = APIRouter(route_class=_WholeChatRoute)
 
 _MOST_LISTED = 200
 
@@ -83,12 +93,15 @@ async def create_chat(body: ChatFields, services: Served, asker: Asker) -> Respo
     return _json(chat_json(await services.chats.create(person, **body.settings())), 201)
 
 
-@router.post("/chats/import")
+@_whole_chats.post("/chats/import")
 async def import_chat(body: ArchivedChat, services: Served, asker: Asker, user: UserName | None = None) -> Response:
     """Make a chat of one that was exported as JSON. Its files do not come along."""
     person = await services.person(asker, user)
     opened = await services.chats.take_in(person, body.archive())
     return _json({**chat_json(opened), "files_left_out": len(body.files)}, 201)
+
+
+router.include_router(_whole_chats)
 
 
 @router.get("/chats/{chat_id}")

@@ -11,7 +11,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import pydantic_core
@@ -95,6 +95,8 @@ def is_loopback(address: str) -> bool:
 class JsonRequest(Request):
     """A request whose body is bounded and read by a parser that withstands hostile JSON."""
 
+    most_bytes: ClassVar[int] = MAX_BODY_BYTES
+
     async def body(self) -> bytes:
         """The body; HTTPException 413 or 408 where it is too large or too slow."""
         if not hasattr(self, "_body"):
@@ -123,18 +125,20 @@ class JsonRequest(Request):
     async def _read(self) -> bytes:
         declared = self.headers.get("content-length", "0")
         chunks = bytearray()
-        if not declared.isdecimal() or int(declared[:20]) <= MAX_BODY_BYTES:
+        if not declared.isdecimal() or int(declared[:20]) <= self.most_bytes:
             async for chunk in self.stream():
                 chunks += chunk
-                if len(chunks) > MAX_BODY_BYTES:
+                if len(chunks) > self.most_bytes:
                     break
             else:
                 return bytes(chunks)
-        raise HTTPException(413, f"The body may have {MAX_BODY_BYTES} bytes at most.")
+        raise HTTPException(413, f"The body may have {self.most_bytes} bytes at most.")
 
 
 class JsonRoute(APIRoute):
     """A route whose body, where its method has one, is JSON."""
+
+    request_class: ClassVar[type[JsonRequest]] = JsonRequest
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler behind the check of the content type."""
@@ -143,7 +147,7 @@ class JsonRoute(APIRoute):
         async def checked(request: Request) -> Response:
             if request.method in _WITH_A_BODY and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415, "Send the body as Content-Type: application/json.")
-            return await handle(JsonRequest(request.scope, request.receive))
+            return await handle(self.request_class(request.scope, request.receive))
 
         return checked
 
