@@ -76,7 +76,7 @@ class Seen:
 
         def on_console(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning"):
-                self.errors.append(message.text)
+                self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
         context.on("request", on_request)
         context.on("console", on_console)

@@ -43,7 +43,7 @@ def test_a_lost_connection_is_found_again_and_the_answer_goes_on(web: Web, quick
     expect(page.get_by_role("button", name="Server: well")).to_be_visible()
     before = len(answers(page).last.inner_text())
     page.wait_for_function(
-        "([length]) => document.querySelector('.prose').innerText.length > length + 200", arg=[before]
+        "([length]) => document.querySelector('.prose').innerText.length > length + 800", arg=[before]
     )
     page.get_by_role("button", name="Stop").click()
     text = finished(page).locator(".prose").evaluate("prose => prose.textContent")

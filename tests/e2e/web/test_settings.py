@@ -42,6 +42,7 @@ def test_settings_are_kept_with_the_conversation(web: Web, quick: Served) -> Non
 def test_the_longest_answer_is_held_to(web: Web, quick: Served) -> None:
     new = new_chat(quick.url, "Ada")
     page = web.open(f"{quick.url}/#/chats/{new}")
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
     page.keyboard.press("Control+,")
     panel = page.get_by_role("complementary", name="Settings")
     panel.get_by_label("Longest answer").fill("7")

@@ -20,6 +20,8 @@ class ModelList {
   problems = new SvelteMap<string, string>();
 
   #looking = false;
+  /** How much of what this page asked for goes on. */
+  #doing = 0;
 
   begin(): void {
     hear((news) => {
@@ -46,7 +48,7 @@ class ModelList {
         const { models, active } = await api.models();
         this.list = models;
         this.active = active;
-        if (!models.some((model) => MOVING.has(model.state))) return;
+        if (this.#doing === 0 && !models.some((model) => MOVING.has(model.state))) return;
         await sleep(LOOK_MS);
       }
     } catch {
@@ -79,6 +81,7 @@ class ModelList {
 
   async #do(name: string, work: () => Promise<unknown>): Promise<boolean> {
     this.problems.delete(name);
+    this.#doing += 1;
     const doing = work();
     void this.refresh();
     try {
@@ -88,6 +91,7 @@ class ModelList {
       this.problems.set(name, (error as Error).message);
       return false;
     } finally {
+      this.#doing -= 1;
       this.progress.delete(name);
       this.estimates.delete(name);
       tell({ kind: "models" });
