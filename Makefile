@@ -108,11 +108,12 @@ find-python:
 
 .venv/npm: web/package-lock.json web/package.json web/.npmrc .venv/node
 	@echo "Installing what $< lists"
-	@$(NPM) ci --silent
+	@$(NPM) ci --loglevel error --no-progress > /dev/null
 	@touch $@
 
 .venv/page: $(PAGE) $(wildcard src/fairlead/api/*.py) .venv/extension .venv/npm
 	@echo "Building the web page"
+	@mkdir -p build
 	@$(BIN)/python web/describe.py > build/openapi.json
 	@$(NPM) run types --silent
 	@$(NPM) run build --silent

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { Blocks } from "../src/markdown/blocks";
+import { steady } from "../src/markdown/steady";
 
 const TEXTS: Record<string, string> = {
   "prose and lists": "# Title\n\nOne *two*\nthree.\n\n- a\n- b\n\n  still b\n\n- c\n\n1. x\n2. y\n\nEnd",
@@ -33,6 +34,22 @@ function* randoms(seed: number): Generator<number, never> {
     yield state / 2 ** 32;
   }
 }
+
+describe("what can be drawn already", () => {
+  it("is all but the beginning of a mark", () => {
+    expect(steady("One\n``")).toBe("One\n");
+    expect(steady("One\n\n1.")).toBe("One\n\n");
+    expect(steady("One\n---")).toBe("One\n");
+    expect(steady("One\n- two")).toBe("One\n- two");
+    expect(steady("```py")).toBe("```py");
+  });
+  it("has rows of a table when their heading is whole", () => {
+    expect(steady("One\n\n| a | b")).toBe("One\n\n");
+    expect(steady("One\n\n| a | b |\n| - |")).toBe("One\n\n");
+    expect(steady("One\n\n| a | b |\n| - | - |\n")).toBe("One\n\n| a | b |\n| - | - |\n");
+    expect(steady("| a |\n| - |\n| 1")).toBe("| a |\n| - |\n| 1");
+  });
+});
 
 describe("blocks of a growing text", () => {
   for (const [name, text] of Object.entries(TEXTS)) {

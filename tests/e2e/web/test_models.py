@@ -26,6 +26,7 @@ def open_models(page: Page) -> None:
 def test_tells_state_size_and_need_and_switches_while_chatting(web: Web, server: Server) -> None:
     with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         http.post("/unload_model", json={"name": TINY})
+    web.seen.expected = ("/cancel",)  # of an answer that has ended by itself
     page = web.open(server.url, name="Switch")
     send(page, "Count to three.")
     finished(page)

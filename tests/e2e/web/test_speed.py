@@ -44,7 +44,6 @@ def test_a_thousand_messages_are_there_within_a_second(web: Web, quick: Served) 
         }).observe(document, { childList: true, subtree: true })"""
     )
     times = []
-    expect(page.get_by_label("Message", exact=True)).to_be_focused()
     for _ in range(3):  # the best of three: others use this machine too
         page = context.new_page()
         page.goto(f"{quick.url}/#/chats/{new}")
