@@ -44,10 +44,16 @@ export class Unreachable extends Error {
 }
 
 let identity: Identity = {};
+let onStranger = (): void => undefined;
 
 /** Speak for somebody from now on. */
 export function speakFor(who: Identity): void {
   identity = who;
+}
+
+/** Calls back when the server does not know whom this page speaks for, such as after a key was revoked. */
+export function whenStranger(listener: () => void): void {
+  onStranger = listener;
 }
 
 // ---- how it is asked ------------------------------------------------------------------------------
@@ -98,6 +104,7 @@ async function send(method: string, path: string, options?: Options): Promise<Re
 }
 
 function refusal(status: number, text: string, retryAfter: string | null): Refused {
+  if (status === 401) onStranger();
   let body: ErrorBody | undefined;
   try {
     body = (JSON.parse(text) as { error?: ErrorBody }).error;

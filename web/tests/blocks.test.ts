@@ -48,6 +48,9 @@ describe("what can be drawn already", () => {
     expect(steady("One\n\n| a | b |\n| - |")).toBe("One\n\n");
     expect(steady("One\n\n| a | b |\n| - | - |\n")).toBe("One\n\n| a | b |\n| - | - |\n");
     expect(steady("| a |\n| - |\n| 1")).toBe("| a |\n| - |\n| 1");
+    expect(steady("One\n\n| a | b |\n")).toBe("One\n\n");
+    expect(steady("| a bar, and no table |\n\n")).toBe("| a bar, and no table |\n\n");
+    expect(steady("No bars\nat all")).toBe("No bars\nat all");
   });
 });
 

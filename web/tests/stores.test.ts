@@ -217,6 +217,10 @@ describe("the door", () => {
     await session.enter("right");
     expect([session.phase, session.name]).toEqual(["in", "Grace"]);
     expect(server.asked.at(-1)?.headers.get("Authorization")).toBe("Bearer right");
+    server.on("GET", /^\/models$/, refused(401, "unauthorized", "The key was revoked."));
+    const { models } = await import("../src/stores/models.svelte");
+    await models.refresh();
+    expect(session.phase).toBe("door");
   });
 });
 

@@ -80,7 +80,7 @@ def main() -> None:
     """Write every picture anew."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     BEHAVIOUR.update(MODELS)
-    told = settings_with_models(Path(tempfile.mkdtemp()), context_length=4096, kv_tokens=65_536, grace_s=1.0)
+    told = settings_with_models(Path(tempfile.mkdtemp()), context_length=4096, kv_tokens=65_536, grace_s=1.0, lookup=False)
     with serving(told, "ropes") as served, sync_playwright() as playwright:
         for title in TITLES:
             imported(served.url, "Ada", [("user", title), ("assistant", "Aye.")], title=title)

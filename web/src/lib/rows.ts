@@ -4,14 +4,20 @@ import { dayOf } from "./days";
 
 export const HEADING_PX = 34;
 export const ROW_PX = 40;
+/** Of what was found: a second line says where. */
+export const FOUND_PX = 58;
 const BEYOND_PX = 400;
 
 export type Row<Item> =
   | { kind: "heading"; text: string; top: number; height: number }
   | { kind: "item"; item: Item; place: number; top: number; height: number };
 
-/** Rows for items, newest first, with a heading where a day begins. `heading` null draws none. */
-export function rowsOf<Item>(items: readonly Item[], heading: ((item: Item) => string) | null): Row<Item>[] {
+/** Rows of a height for items, with a heading where its text changes; null draws none. */
+export function rowsOf<Item>(
+  items: readonly Item[],
+  heading: ((item: Item) => string) | null,
+  height = ROW_PX,
+): Row<Item>[] {
   const rows: Row<Item>[] = [];
   let top = 0;
   let last: string | null = null;
@@ -22,8 +28,8 @@ export function rowsOf<Item>(items: readonly Item[], heading: ((item: Item) => s
       top += HEADING_PX;
       last = text;
     }
-    rows.push({ kind: "item", item, place, top, height: ROW_PX });
-    top += ROW_PX;
+    rows.push({ kind: "item", item, place, top, height });
+    top += height;
   });
   return rows;
 }

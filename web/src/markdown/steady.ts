@@ -11,9 +11,9 @@ export function steady(text: string): string {
   const end = text.lastIndexOf("\n") + 1;
   if (MARKERS.test(text.slice(end))) return text.slice(0, end);
   const lines = text.split("\n");
-  let first = lines.length - 1;
-  if (!ROW.test(lines[first] ?? "")) return text;
+  const whole = lines.length - 1; // what stands behind the last line's end is not
+  let first = text.endsWith("\n") ? whole : lines.length;
   while (first > 0 && ROW.test(lines[first - 1] ?? "")) first -= 1;
-  if (lines.length - first > 2) return text; // heading and delimiters are whole
-  return lines.slice(0, first).map((line) => `${line}\n`).join("");
+  if (whole - first >= 2) return text; // heading and delimiters are there
+  return lines.slice(0, first).map((line) => `${line}\n`).join("").slice(0, text.length);
 }

@@ -20,6 +20,12 @@ class Session {
     hear((news) => {
       if (news.kind === "identity") location.reload();
     });
+    api.whenStranger(() => {
+      if (this.phase !== "in") return;
+      this.secured = true;
+      this.problem = "The server does not know your key any more.";
+      this.phase = "door";
+    });
     const kept = recall<api.Identity | null>(REMEMBERED, null);
     api.speakFor(kept ?? {});
     const asked = await this.#ask();
