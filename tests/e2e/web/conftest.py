@@ -152,7 +152,12 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for name, behaviour in MODELS.items():
             patch.setitem(BEHAVIOUR, name, behaviour)
         settings = settings_with_models(
-            tmp_path_factory.mktemp("quick"), context_length=4096, kv_tokens=65_536, grace_s=1.0, max_running=4, lookup=False
+            tmp_path_factory.mktemp("quick"),
+            context_length=4096,
+            kv_tokens=65_536,
+            grace_s=1.0,
+            max_running=4,
+            lookup=False,
         )
         with serving(settings, "ropes") as server:
             yield server

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.e2e.conftest import start, stop
 from tests.e2e.web.conftest import ARGUMENTS, MARKDOWN, MODELS, Seen, Web, answers, imported, send
 from tests.served import BEHAVIOUR, serving, settings_with_models
 
-FOLDER = Path(__file__).parents[3] / "docs" / "screens"
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "docs" / "screens"
+STARTER_FILE = ROOT / "build" / "home" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 DESK, PHONE = (1280, 800), (360, 740)
 TITLES = ("Knots that hold", "A letter to the harbour master", "Tides of the week", "Names for a boat", "Rust on steel")
 
@@ -62,6 +65,8 @@ def nothing(page: Page) -> None:
     page.wait_for_timeout(300)
 
 
+REAL = ("models-light", "server-light")
+"""Those of a server with the starter model and the catalogue; the others show invented answers."""
 SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
     "door-light": ("light", DESK, nothing),
     "new-light": ("light", DESK, nothing),
@@ -80,7 +85,10 @@ def main() -> None:
     """Write every picture anew."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     BEHAVIOUR.update(MODELS)
-    told = settings_with_models(Path(tempfile.mkdtemp()), context_length=4096, kv_tokens=65_536, grace_s=1.0, lookup=False)
+    told = settings_with_models(
+        Path(tempfile.mkdtemp()), context_length=4096, kv_tokens=65_536, grace_s=1.0, lookup=False
+    )
+    real = start(Path(tempfile.mkdtemp()), STARTER_FILE)
     with serving(told, "ropes") as served, sync_playwright() as playwright:
         for title in TITLES:
             imported(served.url, "Ada", [("user", title), ("assistant", "Aye.")], title=title)
@@ -89,13 +97,15 @@ def main() -> None:
         for name, (scheme, (width, height), show) in SCREENS.items():
             size = {"width": width, "height": height}
             web = Web(browser, Seen())
-            page = web.open(served.url, None if name.startswith("door") else "Ada", viewport=size, color_scheme=scheme)
+            url = real.url if name in REAL else served.url
+            page = web.open(url, None if name.startswith("door") else "Ada", viewport=size, color_scheme=scheme)
             page.wait_for_timeout(300)
             show(page)
             page.wait_for_timeout(300)
             page.screenshot(path=FOLDER / f"{name}.png")
             web.contexts[0].close()
         browser.close()
+    stop(real)
 
 
 if __name__ == "__main__":

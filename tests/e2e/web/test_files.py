@@ -87,6 +87,7 @@ def test_dropped_and_pasted(web: Web, quick: Served) -> None:
             target.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
         }
     }"""
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
     for kind in ("dropped", "pasted"):
         page.evaluate(give, kind)
         chip = page.get_by_role("list", name="Attached files").get_by_role("listitem").filter(has_text=f"{kind}.txt")

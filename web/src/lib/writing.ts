@@ -9,6 +9,11 @@ export function sends(event: KeyboardEvent): boolean {
   return event.key === "Enter" && !event.shiftKey && !event.altKey && !composing && !touched;
 }
 
+/** Puts the keyboard into a field, unless that would bring one up over half of the screen. */
+export function ready(field: HTMLElement): void {
+  if (!touched) field.focus();
+}
+
 /** Has a text area be as high as its text. */
 export function growing(area: HTMLTextAreaElement): () => void {
   if (CSS.supports("field-sizing", "content")) {
