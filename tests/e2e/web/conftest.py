@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 from fairlead.api.page import BUILT
+from fairlead.config import Settings
 from tests.fakes import Options
 from tests.served import BEHAVIOUR, TOKENIZER, Served, serving, settings_with_models, tokens
 
@@ -145,20 +146,20 @@ def web(browser: Browser, seen: Seen) -> Iterator[Web]:
         context.close()
 
 
+def quick_settings(home: Path) -> Settings:
+    """Of a server with `MODELS`: long conversations, answers that end soon without a reader, and no guessing ahead,
+    so that tokens come one by one.
+    """
+    return settings_with_models(home, context_length=4096, kv_tokens=65_536, grace_s=1.0, max_running=4, lookup=False)
+
+
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with invented models, which answer what a test needs as fast as it needs it; "ropes" is active."""
     with pytest.MonkeyPatch.context() as patch:
         for name, behaviour in MODELS.items():
             patch.setitem(BEHAVIOUR, name, behaviour)
-        settings = settings_with_models(
-            tmp_path_factory.mktemp("quick"),
-            context_length=4096,
-            kv_tokens=65_536,
-            grace_s=1.0,
-            max_running=4,
-            lookup=False,
-        )
+        settings = quick_settings(tmp_path_factory.mktemp("quick"))
         with serving(settings, "ropes") as server:
             yield server
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.e2e.conftest import start, stop
-from tests.e2e.web.conftest import ARGUMENTS, MARKDOWN, MODELS, Seen, Web, answers, imported, send
-from tests.served import BEHAVIOUR, serving, settings_with_models
+from tests.e2e.web.conftest import ARGUMENTS, MARKDOWN, MODELS, Seen, Web, answers, imported, quick_settings, send
+from tests.served import BEHAVIOUR, serving
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "docs" / "screens"
@@ -85,9 +85,7 @@ def main() -> None:
     """Write every picture anew."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     BEHAVIOUR.update(MODELS)
-    told = settings_with_models(
-        Path(tempfile.mkdtemp()), context_length=4096, kv_tokens=65_536, grace_s=1.0, lookup=False
-    )
+    told = quick_settings(Path(tempfile.mkdtemp()))
     real = start(Path(tempfile.mkdtemp()), STARTER_FILE)
     with serving(told, "ropes") as served, sync_playwright() as playwright:
         for title in TITLES:
