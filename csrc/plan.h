@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "aligned.h"
@@ -58,6 +59,13 @@ class Stage {
   // Called by one thread before the step.
   virtual void prepare(const Step& step) = 0;
   virtual void run(const Step& step, Worker& worker) = 0;
+};
+
+// What a stage of one step took.
+struct StageTime {
+  std::string name;
+  size_t weight_bytes;  // that it reads
+  double seconds;       // from the end of the stage before to its own
 };
 
 // One matrix product of a group that reads the same rows. The weight belongs to the caller and outlives the plan.
@@ -134,6 +142,8 @@ class Plan {
 
   // Runs the step; throws std::invalid_argument for one that does not hold together.
   void run(const Step& step);
+  // The same, and tells what each stage took.
+  std::vector<StageTime> time(const Step& step);
 
   Rows& at(RowsId id) { return *rows_.at(id); }
   Rows& held(RowsId id);  // throws std::invalid_argument where they are not held
@@ -146,6 +156,7 @@ class Plan {
   void check(const Step& step) const;
   void prepare(const Step& step);
   RowsId computed(int width, bool selected, Rows::Compute read);
+  void append(std::string name, size_t weight_bytes, std::unique_ptr<Stage> stage);
 
   ThreadPool& pool_;
   KvCache& cache_;
@@ -153,6 +164,7 @@ class Plan {
   int64_t vocabulary_ = 0;  // tokens are below this
   std::vector<std::unique_ptr<Rows>> rows_;
   std::vector<std::unique_ptr<Stage>> stages_;
+  std::vector<StageTime> times_;  // of the last step that was timed
 };
 
 }  // namespace fairlead
