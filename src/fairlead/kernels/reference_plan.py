@@ -5,6 +5,7 @@ The slow and obvious way, in double precision: what the C++ extension is compare
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,9 +23,18 @@ def logits(file: GGUFFile, tokens: Sequence[int]) -> Matrix:
     """The logits after each token of one sequence, [tokens, vocabulary]."""
     plan = record(file)
     values: dict[ir.Value, Matrix] = {}
-    for op in plan.ops:
+    last_reader = {value: number for number, op in enumerate(plan.ops) for value in _reads(op)}
+    for number, op in enumerate(plan.ops):
         values[op.out] = _Reference(file, values, np.asarray(tokens), plan.kv).run(op)
+        for value in _reads(op):
+            if last_reader[value] == number:
+                del values[value]
     return values[plan.logits]
+
+
+def _reads(op: ir.Op) -> set[ir.Value]:
+    values = {getattr(op, field.name) for field in dataclasses.fields(op) if field.name != "out"}
+    return {value for value in values if isinstance(value, ir.Value)}
 
 
 class _Reference:
@@ -74,11 +84,13 @@ class _Reference:
         k = _turn(self._at[op.k].reshape(count, self._kv.heads, head_dim), turns, op.rope)
         v = self._at[op.v].reshape(count, self._kv.heads, head_dim)
         shared_by = op.heads // self._kv.heads
-        scores = np.einsum("qhd,khd->hqk", q, k.repeat(shared_by, axis=1)) * op.scale
-        scores += np.triu(np.full((count, count), -np.inf), 1)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        mixed: Matrix = np.einsum("hqk,khd->qhd", weights, v.repeat(shared_by, axis=1))
+        hidden = np.triu(np.full((count, count), -np.inf), 1)
+        mixed = np.empty_like(q)
+        for head in range(op.heads):
+            scores = q[:, head] @ k[:, head // shared_by].T * op.scale + hidden
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+            mixed[:, head] = weights @ v[:, head // shared_by]
         return mixed.reshape(count, -1)
 
     def _tensor(self, name: str) -> Matrix:
