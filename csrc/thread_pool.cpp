@@ -74,8 +74,8 @@ void Portions::set(int64_t items, int64_t grain, int threads) {
   left_.set(static_cast<uint32_t>(items));
 }
 
-// Three quarters of a thread's fair share of what is left: portions are few, since each begins with memory not yet called, and
-// yet end together.
+// Three quarters of a thread's fair share of what is left: portions are few, since each begins with memory that nobody
+// called yet, and still end together.
 Range Portions::take() {
   int64_t begin = next_.load(std::memory_order_relaxed);
   while (begin < items_) {
