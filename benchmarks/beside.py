@@ -21,7 +21,8 @@ from benchmarks.stages import decoding
 from fairlead.engine.messages import Load, Sampling
 from fairlead.engine.runner import Chunk
 from fairlead.kernels import PAGE_TOKENS
-from fairlead.kernels.native_runner import NativeRunner, load
+from fairlead.kernels.loading import load_decoder
+from fairlead.kernels.native_runner import NativeRunner
 
 SPIN = "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
 
@@ -62,7 +63,7 @@ def main() -> None:
     command = Load(
         path=str(arguments.model), context_length=length, kv_tokens=length * most, max_batch_tokens=max(most, 32)
     )
-    runner, loaded = load(command, lambda _done, _total: None)
+    runner, loaded = load_decoder(command, lambda _done, _total: None)
     print(f"{loaded.instruction_set}, {loaded.threads} threads")
     for number in range(most):
         runner.open(number, Sampling(temperature=0.0), [1], 0, [])

@@ -19,7 +19,8 @@ from pathlib import Path
 from fairlead.engine.messages import Load, Sampling
 from fairlead.engine.runner import Chunk
 from fairlead.kernels import PAGE_TOKENS, _native
-from fairlead.kernels.native_runner import NativeRunner, load
+from fairlead.kernels.loading import load_decoder
+from fairlead.kernels.native_runner import NativeRunner
 
 STEPS = 40
 
@@ -81,7 +82,7 @@ def main() -> None:
         threads=arguments.threads,
         max_batch_tokens=max(most, 32),
     )
-    runner, loaded = load(command, lambda _done, _total: None)
+    runner, loaded = load_decoder(command, lambda _done, _total: None)
     bandwidth = _native.measure_read_bandwidth(_native.ThreadPool(loaded.threads), 1 << 30, 1.0)
     print(f"{loaded.instruction_set}, {loaded.threads} threads; memory {bandwidth / 1e9:.1f} GB/s")
     for number in range(most):
