@@ -25,6 +25,7 @@ from fairlead.documents.reading import Reading
 from fairlead.service.embedding import Embedder
 from fairlead.service.embeddings import Embeddings
 from fairlead.service.indexing import embedded_text
+from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
 from fairlead.service.search import fused
 from fairlead.service.users import Users
@@ -152,7 +153,9 @@ async def embed_and_measure(corpus: Corpus, home: Path, model: str) -> list[Scor
     registry = Registry(settings)
     users = Users(settings.users, settings.max_waiting_per_user)
     try:
-        return await measure(corpus, Embeddings(registry, users, model, max_waiting=settings.max_waiting))
+        return await measure(
+            corpus, Embeddings(registry, users, Metrics(registry.engine_stats), model, max_waiting=settings.max_waiting)
+        )
     finally:
         await registry.close()
 

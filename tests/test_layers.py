@@ -36,11 +36,12 @@ ALLOWED = {
     "chat_info": set[str](),
     "client": {"errors", "model_info", "queue"},
     "chat_client": {"client", "chat_info"},
+    "file_client": {"client"},
     "cli": {
         "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "model_info", "gguf", "kernels",
         "bench", "api", "service.backup", "service.keys", "service.store",
     },
-    "tui": {"errors", "queue", "client", "chat_client", "chat_info", "model_info"},
+    "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "model_info"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 

@@ -7,10 +7,10 @@ Knows nothing of engines, files or terminals.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import NamedTuple, Self, TypedDict, TypeVar, Unpack
+from typing import BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -134,6 +134,18 @@ class _Active(msgspec.Struct, frozen=True):
 Result = TypeVar("Result")
 
 
+class _Vector(msgspec.Struct, frozen=True):
+    """One of `_Embeddings`."""
+
+    embedding: list[float]
+
+
+class _Embeddings(msgspec.Struct, frozen=True):
+    """The body of `/v1/embeddings`."""
+
+    data: list[_Vector]
+
+
 class FairleadClient:
     """The server at `url`; an async context manager.
 
@@ -250,6 +262,11 @@ class FairleadClient:
                 elif event.name == "done":
                     yield decode(event.data, Answer)
 
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+        """The vector of each text, of length 1; at most 2,048 texts."""
+        body: dict[str, object] = {"input": list(texts)} | ({} if model is None else {"model": model})
+        return [item.embedding for item in (await self._post("/v1/embeddings", body, _Embeddings)).data]
+
     async def cancel(self, request_id: str) -> None:
         """Stop a request, wherever it is; RequestNotFound where nothing runs under this id."""
         with _reached(self._http):
@@ -297,6 +314,22 @@ class FairleadClient:
             response = await self._http.request(method, path, json=body, params=query, timeout=timeout)
         _raise_for(response)
         return response.content
+
+    async def send_files(
+        self,
+        path: str,
+        files: Mapping[str, bytes | BinaryIO],
+        kind: type[Result],
+        *,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Result:
+        """Post files by their names as a form, and decode the answer to `kind`."""
+        with _reached(self._http):
+            response = await self._http.post(
+                path, files=[("file", (name, content)) for name, content in files.items()], params=query
+            )
+        _raise_for(response)
+        return decode(response.content, kind)
 
     @asynccontextmanager
     async def stream(

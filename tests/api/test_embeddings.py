@@ -163,8 +163,10 @@ def test_people_are_served_side_by_side(served: Served) -> None:
         both = list(pool.map(ask, [*range(12), *range(12)]))
     assert both[:12] == both[12:]
     with served.http() as http:
+        metrics = http.get("/metrics").text
         told = {model["name"]: model for model in http.get("/queue").json()["models"]}[ENCODER]
     assert (told["running"], told["waiting"]) == (0, 0)
+    assert f'fairlead_tokens_total{{kind="prompt",model="{ENCODER}"}}' in metrics
     assert {load["user"] for load in told["users"]} >= {f"user {user}" for user in range(12)}
 
 

@@ -60,7 +60,7 @@ def pdf_of_stream(stream: bytes, filters: bytes) -> bytes:
 
 def pdf_bomb() -> bytes:
     """A gigabyte in a kilobyte, by deflating twice."""
-    squeeze = zlib.compressobj(9)
+    squeeze = zlib.compressobj(1)
     once = b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(1024)) + squeeze.flush()
     return pdf_of_stream(zlib.compress(once, 9), b"[/FlateDecode/FlateDecode]")
 

@@ -16,7 +16,7 @@ from fairlead.config import (
     load_settings,
 )
 from fairlead.errors import ConfigError, ModelNotFound
-from fairlead.gguf.catalogue import Catalogue, builtin_models, entry_for_file
+from fairlead.gguf.catalogue import Catalogue, builtin_models, entry_for_file, looks_like_a_file
 
 
 @pytest.fixture
@@ -47,6 +47,17 @@ def test_the_starter_has_two_sources_and_a_checksum(catalogue: Catalogue) -> Non
 
 def test_only_a_file_that_was_seen_has_a_checksum() -> None:
     assert [entry.name for entry in builtin_models() if entry.sha256] == [STARTER, EMBEDDER]
+
+
+def test_checkpoints_on_this_machine_are_called_after_their_folders(tmp_path: Path) -> None:
+    entries = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").touch()
+        entries.append(entry_for_file(tmp_path / folder / "model.safetensors"))
+    assert [entry.name for entry in entries] == ["one", "other"]
+    assert [entry.file for entry in entries] == ["one/model.safetensors", "other/model.safetensors"]
+    assert looks_like_a_file("model.safetensors")
 
 
 def test_all_files_of_the_embedding_model_have_checksums_and_lie_together(catalogue: Catalogue) -> None:

@@ -27,7 +27,6 @@ from fairlead.service.users import Users
 from fairlead.storage import chats, messages, tables
 from fairlead.storage.database import Database
 from fairlead.storage.messages import Message, Summary
-from fairlead.storage.migrate import migrate
 from tests.served import HELLO, settings_with_models, start_fake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,6 +116,9 @@ class Files:
         self.asked.append((question, room, count("abc")))
         return self.gives
 
+    async def remove_all(self, chat_id: int) -> None:
+        raise AssertionError("no chat is deleted here")
+
 
 @dataclass
 class House:
@@ -146,12 +148,10 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     registry = Registry(settings_with_models(tmp_path / "home", context_length=CONTEXT), start_fake)
     await registry.load("hello")
     generator = Generator(registry, Metrics(), Users({}, max_waiting=4), max_waiting=6)
-    database = Database.in_file(tmp_path / "test.db")
-    await migrate(database)
     async with database.writing() as connection:
         await connection.execute(insert(tables.Person).values(id=1, name="anna", created_at=NOW))
         await chats.create(connection, 1, 1, NOW, system="Be kind.")
@@ -170,7 +170,6 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield House(database, conversations, generator, registry, files, prompts)
     await conversations.close()
     await registry.close(force=True)
-    await database.close()
 
 
 def contents(request: GenerationRequest) -> list[str]:

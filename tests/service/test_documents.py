@@ -215,9 +215,9 @@ async def test_a_reader_that_is_killed_fails_its_file_alone(documents: ChatDocum
 
 
 async def test_people_have_their_own_chats(documents: ChatDocuments) -> None:
-    with pytest.raises(NotFound, match="no chat 2"):
+    with pytest.raises(NotFound, match="no such chat"):
         await documents.chat_row(2, 2)
-    with pytest.raises(NotFound, match="no chat 1"):
+    with pytest.raises(NotFound, match="no such chat"):
         await documents.chat_row(3, 1)
 
 

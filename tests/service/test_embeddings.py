@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fairlead.errors import DownloadError, EngineFailed, InvalidRequest, ModelNotFound, ModelNotReady, QueueFull
+from fairlead.errors import (
+    DownloadError,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotReady,
+    QueueFull,
+    TokensUsedUp,
+)
 from fairlead.service.embedding import Embedder
 from fairlead.service.embeddings import Embeddings
+from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
 from fairlead.service.users import Users
 from tests.served import ENCODER
@@ -18,7 +28,26 @@ from tests.service.conftest import MakeRegistry, nothing, until
 
 
 def embeddings_of(registry: Registry, model: str = ENCODER, max_waiting: int = 8) -> Embeddings:
-    return Embeddings(registry, Users({}, max_waiting=2), model, max_waiting=max_waiting)
+    users = Users({}, max_waiting=2, count=lambda name, prompt, _: COUNTED.update({name: prompt}))
+    return Embeddings(registry, users, Metrics(), model, max_waiting=max_waiting, admit=admit)
+
+
+COUNTED: Counter[str] = Counter()
+
+
+async def admit(name: str) -> None:
+    if name == "spent":
+        raise TokensUsedUp("All used up.", details={"retry_after_s": 1.0})
+
+
+async def test_a_persons_tokens_are_counted_and_limited_and_the_servers_own_are_not(make: MakeRegistry) -> None:
+    embeddings = embeddings_of(make())
+    COUNTED.clear()
+    await embeddings.embed(["the rope"])
+    await embeddings.answer(["the rope"], None, "anna")
+    assert COUNTED == {"anna": 4}
+    with pytest.raises(TokensUsedUp):
+        await embeddings.answer(["the rope"], None, "spent")
 
 
 async def test_the_model_is_loaded_when_it_is_needed(make: MakeRegistry) -> None:
@@ -85,6 +114,18 @@ async def test_who_asks_for_too_much_at_once_is_told_to_come_back(make: MakeRegi
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert [isinstance(one, QueueFull) for one in found] == [False, False, True, False, True]
     assert (await embeddings.answer(texts[:1], None, "anna")).vectors.shape == (1, 256)
+
+
+async def test_the_end_of_what_runs_can_be_waited_for(make: MakeRegistry) -> None:
+    embeddings = embeddings_of(make())
+    await embeddings.embed(["rope"])
+    await embeddings.drain(0.0)
+    task = asyncio.create_task(embeddings.answer(["rope line " * 20] * 300, None, "anna"))
+    await asyncio.sleep(0)
+    await embeddings.drain(0.0)
+    assert not task.done()
+    await embeddings.drain(30.0)
+    assert len((await asyncio.wait_for(task, 1)).vectors) == 300
 
 
 async def test_who_goes_away_leaves_nothing_behind(make: MakeRegistry) -> None:

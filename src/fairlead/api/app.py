@@ -108,8 +108,9 @@ def _services(settings: Settings, registry: Registry) -> Services:
     store = Store(settings)
     people = People(store.database, settings, local_only=is_local(settings.host))
     users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
-    generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting, admit=people.usage.check)
-    embeddings = Embeddings(registry, users, settings.embedding_model, max_waiting=settings.max_waiting)
+    waiting, admit = settings.max_waiting, people.usage.check
+    generator = Generator(registry, metrics, users, max_waiting=waiting, admit=admit)
+    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
     limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
     documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
     live = LiveAnswers(store.database, settings.grace_s)
@@ -124,7 +125,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         metrics=metrics,
         store=store,
         people=people,
-        chats=Chats(store.database, live, registry.check_name),
+        chats=Chats(store.database, live, documents, registry.check_name),
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
     )

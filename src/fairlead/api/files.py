@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fairlead.api.multipart import FilesRoute, PartBegins, PartEnds, form_events
 from fairlead.api.schemas import UserName
 from fairlead.api.security import JsonRoute
-from fairlead.api.services import Asker, Served
+from fairlead.api.services import Asker, Person, Served
 from fairlead.errors import InvalidRequest
 from fairlead.service.documents import ChatDocuments, FileStatus
 from fairlead.service.uploads import Upload
@@ -28,9 +28,9 @@ _LARGEST_NUMBER: Final = 2**31 - 1
 Number = Annotated[int, Path(ge=1, le=_LARGEST_NUMBER)]
 
 
-async def chat_of(chat_id: Number, services: Served, asker: Asker, user: UserName | None = None) -> int:
-    """The row of the asker's chat. NotFound where they have none of this number."""
-    return await services.documents.chat_row(await services.person(asker, user), chat_id)
+async def chat_of(chat_id: Number, services: Served, person: Person) -> int:
+    """The row of the asker's chat. ChatNotFound where they have none of this number."""
+    return await services.documents.chat_row(person, chat_id)
 
 
 Chat = Annotated[int, Depends(chat_of)]

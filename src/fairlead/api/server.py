@@ -105,6 +105,7 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> N
     finally:
         for task in drains:
             task.cancel()
+        await services.documents.close()
         await services.registry.close(force=server.force_exit)
         await services.conversations.close()
         await services.people.close()
@@ -123,7 +124,7 @@ async def _see_that_keys_guard(services: Services, host: str) -> None:
 
 
 async def _drain(services: Services, timeout_s: float, server: uvicorn.Server) -> None:
-    await services.generator.drain(timeout_s)
+    await asyncio.gather(services.generator.drain(timeout_s), services.embeddings.drain(timeout_s))
     await services.conversations.close()
     server.should_exit = True
 

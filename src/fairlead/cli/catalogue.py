@@ -138,7 +138,8 @@ def verify(
         known = catalogue.shelf.checksum(entry, path) is not None
         try:
             with progress(entry.name) as update:
-                found = catalogue.shelf.prove(entry, path, lambda done, total: update("verifying", done, total))
+                for part, of_part in catalogue.shelf.parts(entry, path):  # the weights last
+                    found = catalogue.shelf.prove(part, of_part, lambda done, total: update("verifying", done, total))
         except ModelFileError as error:
             typer.echo(safe(f"{entry.name}: WRONG: {error.message}"))
             wrong = True

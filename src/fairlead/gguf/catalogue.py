@@ -128,8 +128,10 @@ def entry_for_file(path: Path, name: str | None = None) -> ModelEntry:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ModelNotFound(f"There is no model file at {path}", param="model")
-    name = name or _name_after(path.parent.name if path.suffix == CHECKPOINT else path.stem)
-    return ModelEntry(name, path.name, (FileSource(path),), size_bytes=path.stat().st_size)
+    checkpoint = path.suffix == CHECKPOINT  # which are all called alike, and told apart by their folders
+    name = name or _name_after(path.parent.name if checkpoint else path.stem)
+    file = f"{name}/{path.name}" if checkpoint else path.name
+    return ModelEntry(name, file, (FileSource(path),), size_bytes=path.stat().st_size)
 
 
 def entry_for_hub(source: HubSource, name: str | None = None) -> ModelEntry:

@@ -54,6 +54,11 @@ class Shelf:
         candidates += [source.path for source in entry.sources if isinstance(source, FileSource)]
         return next((path for path in candidates if path.is_file() and _has_companions(entry, path)), None)
 
+    def parts(self, entry: ModelEntry, path: Path) -> list[tuple[ModelEntry, Path]]:
+        """The model's files, whose weights lie at `path`, each with its entry; the weights last."""
+        paths = [*(path.parent / companion.file for companion in entry.companions), path]
+        return list(zip(entry.parts, paths, strict=True))
+
     def record(self, path: Path, sha256: str) -> None:
         """Note that a file has this checksum; what was noted before of one of its name is forgotten."""
         status = path.stat()
@@ -108,7 +113,8 @@ class Shelf:
         A file that lies elsewhere is its owner's and stays. OSError where it cannot be done.
         """
         freed = sum(self._remove(part) for part in entry.parts)
-        for folder in {(self.folder / part.file).parent for part in entry.parts} - {self.folder}:
+        folders = {(self.folder / part.file).parent for part in entry.parts} - {self.folder}
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):  # the inner ones first
             with contextlib.suppress(OSError):  # it is not there, or holds what somebody else put into it
                 folder.rmdir()
         return freed

@@ -14,6 +14,7 @@ from typing import Any
 from fairlead.errors import ChatNotFound, InvalidRequest, MessageNotFound
 from fairlead.service.branches import branch, newest_leaf, siblings
 from fairlead.service.live import ChatKey, LiveAnswer, LiveAnswers
+from fairlead.service.material import Documents
 from fairlead.storage import archive, chats, messages, search
 from fairlead.storage.archive import FileFacts
 from fairlead.storage.chats import Chat, Listed
@@ -90,12 +91,16 @@ class Chats:
     Args:
         database: where they are.
         live: the answers that go on in them.
+        documents: their files.
         check_model: raises ModelNotFound for a name that no model has.
     """
 
-    def __init__(self, database: Database, live: LiveAnswers, check_model: Callable[[str], None]) -> None:
+    def __init__(
+        self, database: Database, live: LiveAnswers, documents: Documents, check_model: Callable[[str], None]
+    ) -> None:
         self._database = database
         self._live = live
+        self._documents = documents
         self._check_model = check_model
 
     async def reserve(self, person_id: int) -> int:
@@ -193,8 +198,10 @@ class Chats:
         key = ChatKey(person_id, number)
         await self._live.leave(key)
         with self._live.claim(key):
-            async with self._database.writing() as connection:
+            async with self._database.reading() as connection:
                 chat = _there(await chats.find(connection, person_id, number))
+            await self._documents.remove_all(chat.id)
+            async with self._database.writing() as connection:
                 await chats.remove(connection, chat.id)
 
     # ---- out and in -----------------------------------------------------------------------------------

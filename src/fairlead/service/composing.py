@@ -158,13 +158,16 @@ class Composer:
             files = await chats.file_numbers(connection, chat.id)
             summaries = await messages.summaries(connection, chat.id) if chat.on_overflow == "summarize" else []
         summary, told_of = latest_summary(path, summaries)
-        draft = _Draft(chat.system, lease.model, material.whole, summary, turns_of(path[told_of:], files, material))
-        dropped_passages = 0
-        if any(selected_of(message.report, files) for message in path[told_of:]):
-            bare = replace(draft, turns=turns_of(path[told_of:], (), material))
-            if await asyncio.to_thread(_dropped, draft.request(request, draft.turns), lease.model, 0):
-                dropped_passages = sum(a != b for a, b in zip(draft.turns, bare.turns, strict=True))
+        told = path[told_of:]
+        draft = _Draft(chat.system, lease.model, material.whole, summary, turns_of(told, files, material))
+        bare = replace(draft, turns=turns_of(told, (), material))
+        dropped_passages = sum(a != b for a, b in zip(draft.turns, bare.turns, strict=True))
+        if dropped_passages:
+            reserve = self._longest_summary(lease.model) if chat.on_overflow == "summarize" else 0
+            if await asyncio.to_thread(_dropped, draft.request(request, draft.turns), lease.model, reserve):
                 draft = bare
+            else:
+                dropped_passages = 0
         if chat.on_overflow == "summarize":
             draft = await self._summarized(chat, draft, request, lease, live)
             _, told_of = latest_summary(path, [draft.summary] if draft.summary is not None else [])

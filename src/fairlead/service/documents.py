@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead.documents.client import Readers
-from fairlead.errors import Conflict, FairleadError, NotFound
+from fairlead.errors import ChatNotFound, Conflict, FairleadError, NotFound
 from fairlead.service.embedding import Embedder
 from fairlead.service.excerpts import choose, selected_text, whole_text
 from fairlead.service.indexing import Indexer, Stage
 from fairlead.service.material import Material, Source
 from fairlead.service.passages import Collection, Collections
 from fairlead.service.uploads import Upload
-from fairlead.storage import files
+from fairlead.storage import chats, files
 from fairlead.storage.blobs import Blobs
 from fairlead.storage.database import Database
 from fairlead.storage.files import File
@@ -102,12 +102,12 @@ class ChatDocuments:
     # ---- files ----------------------------------------------------------------------------------------
 
     async def chat_row(self, person_id: int, number: int) -> int:
-        """The row of a person's chat. NotFound where they have none of this number."""
+        """The row of a person's chat. ChatNotFound where they have none of this number."""
         async with self._database.reading() as connection:
-            row = await files.chat_row(connection, person_id, number)
-        if row is None:
-            raise NotFound(f"There is no chat {number}.", param="chat_id")
-        return row
+            chat = await chats.find(connection, person_id, number)
+        if chat is None:
+            raise ChatNotFound("There is no such chat.", param="chat_id")
+        return chat.id
 
     def upload(self, name: str) -> Upload:
         """A file to be received; errors as in `Upload`."""
@@ -125,7 +125,7 @@ class ChatDocuments:
 
         Raises:
             Conflict: the chat has too many.
-            NotFound: the chat is gone.
+            ChatNotFound: the chat is gone.
         """
         async with self._names:
             if admit is not None:
@@ -153,7 +153,7 @@ class ChatDocuments:
                 size_bytes=upload.incoming.size_bytes,
             )
             if file is None:
-                raise NotFound("The chat is gone.", param="chat_id")
+                raise ChatNotFound("The chat is gone.", param="chat_id")
             attached.append(file)
         return attached
 

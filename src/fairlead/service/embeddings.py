@@ -6,20 +6,23 @@ Owns the requests for vectors that are under way. Knows nothing of HTTP, nor of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.engine.messages import Usage
 from fairlead.errors import InvalidRequest, PromptTooLong, QueueFull
 from fairlead.gguf.tokenizer import Tokenizer
+from fairlead.service.metrics import Metrics
 from fairlead.service.model import Lease, LoadedModel
 from fairlead.service.registry import Registry
-from fairlead.service.request import NOBODY, check_tokens
+from fairlead.service.request import check_tokens
 from fairlead.service.users import User, Users
 
 _PORTION: Final = 128
@@ -27,6 +30,8 @@ _PORTION: Final = 128
 _AHEAD: Final = 4
 """Portions that the engine has at once, so that it need not wait for the next."""
 _RETRY_AFTER_S: Final = 1.0
+_NOBODYS: Final = 0
+"""The engine's number for what the server does for itself; users' are above it."""
 
 Input = str | Sequence[int]
 """A text, or the token ids of one, as they go to the model."""
@@ -41,22 +46,41 @@ class Embedded:
     tokens: int
 
 
+async def _admit_all(name: str) -> None:
+    """For servers without limits."""
+
+
 class Embeddings:
     """The embedding of texts on one server; implements `embedding.Embedder` with the configured model.
 
     Args:
         registry: the models.
         users: who asks.
+        metrics: where tokens are counted.
         model: the one that is used where none is named.
         max_waiting: how many requests may be under way at once; one more is refused.
+        admit: raises where a user of this name may have no more now.
     """
 
-    def __init__(self, registry: Registry, users: Users, model: str, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        users: Users,
+        metrics: Metrics,
+        model: str,
+        *,
+        max_waiting: int,
+        admit: Callable[[str], Awaitable[None]] = _admit_all,
+    ) -> None:
         self._registry = registry
         self._users = users
+        self._metrics = metrics
         self._model = model
         self._max_waiting = max_waiting
+        self._admit = admit
         self._under_way: Counter[User] = Counter()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def name(self) -> str:
@@ -76,7 +100,7 @@ class Embeddings:
         try:
             model = lease.model
             tokens = await asyncio.to_thread(lambda: [_cut(model, text) for text in texts])
-            return await self._vectors(lease, tokens, self._users.find(NOBODY))
+            return await self._vectors(lease, tokens, _NOBODYS, 1.0)
         finally:
             lease.release()
 
@@ -84,11 +108,12 @@ class Embeddings:
         """The vectors that somebody asked for; `name` is the model's, None the configured one.
 
         Raises:
-            ModelNotFound, ModelNotReady, Draining, QueueFull, EngineFailed
+            ModelNotFound, ModelNotReady, Draining, QueueFull, TokensUsedUp, EngineFailed
             InvalidRequest: an empty input, a token that the model does not have, or a model that makes no vectors.
             PromptTooLong: an input past the context; both name its place.
         """
         user = self._users.find(user_name)
+        await self._admit(user.name)
         self._enter(user)
         try:
             lease = await self._registry.acquire(
@@ -96,21 +121,31 @@ class Embeddings:
             )
             try:
                 tokens = await asyncio.to_thread(_encode, inputs, lease.model)
-                vectors = await self._vectors(lease, tokens, user)
-                return Embedded(lease.model.name, vectors, sum(map(len, tokens)))
+                vectors = await self._vectors(lease, tokens, user.number, user.weight)
+                count = sum(map(len, tokens))
+                self._metrics.count_service(user.label, count, 0)
+                user.count(user.name, count, 0)
+                return Embedded(lease.model.name, vectors, count)
             finally:
                 lease.release()
         finally:
             self._leave(user)
 
-    async def _vectors(self, lease: Lease, tokens: Sequence[Sequence[int]], user: User) -> NDArray[np.float32]:
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until all requests have ended, for so long at most; what goes on ends with its worker."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+
+    async def _vectors(
+        self, lease: Lease, tokens: Sequence[Sequence[int]], client: int, weight: float
+    ) -> NDArray[np.float32]:
         """Texts go to the engine some portions ahead; where one fails, or nobody waits any more, all are given up."""
         portions = [tokens[begin : begin + _PORTION] for begin in range(0, len(tokens), _PORTION)]
         room = asyncio.Semaphore(_AHEAD)
 
         async def portion(texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
             async with room:
-                embedding = lease.model.engine.embed(texts, client=user.number, weight=user.weight)
+                embedding = lease.model.engine.embed(texts, client=client, weight=weight)
                 held = lease.share(embedding.cancel)
                 try:
                     found = await embedding.result()
@@ -125,6 +160,7 @@ class Embeddings:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        self._metrics.count_tokens(lease.model.name, Usage(sum(map(len, tokens)), 0))
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)
 
     def _enter(self, user: User) -> None:
@@ -134,6 +170,7 @@ class Embeddings:
             most = f"{self._max_waiting} requests"
         else:
             self._under_way[user] += 1
+            self._idle.clear()
             return
         raise QueueFull(f"At most {most} for vectors may wait at once, and so many do.", retry_after_s=_RETRY_AFTER_S)
 
@@ -141,6 +178,8 @@ class Embeddings:
         self._under_way[user] -= 1
         if not self._under_way[user]:
             del self._under_way[user]
+        if not self._under_way:
+            self._idle.set()
 
 
 def _framed(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -43,3 +43,6 @@ class Documents(Protocol):
 
         `chat_id` is the chat's row, not its number.
         """
+
+    async def remove_all(self, chat_id: int) -> None:
+        """Remove all files of a chat that is about to be deleted."""

@@ -93,12 +93,6 @@ _PASSAGE: Final = (
 # ---- files ----------------------------------------------------------------------------------------
 
 
-async def chat_row(connection: AsyncConnection, person_id: int, number: int) -> int | None:
-    """The row of a person's chat; None where they have none of this number."""
-    asked = select(tables.Chat.id).where(tables.Chat.person_id == person_id, tables.Chat.number == number)
-    return (await connection.execute(asked)).scalar_one_or_none()
-
-
 async def add(
     connection: AsyncConnection, chat_id: int, *, name: str, kind: str, sha256: str, size_bytes: int
 ) -> File | None:
