@@ -24,7 +24,7 @@ from fairlead.api.chat_json import chat_json, page_json
 from fairlead.api.sse import encode
 from fairlead.service.chats import Archive, Chats
 from fairlead.service.live import LiveAnswers
-from fairlead.service.material import NoDocuments
+from fairlead.service.material import Material
 from fairlead.storage import archive, chats, people
 from fairlead.storage.chats import Chat
 from fairlead.storage.database import Database
@@ -93,13 +93,24 @@ async def _time(what: str, call: Callable[[int], Awaitable[object]]) -> Taken:
     return Taken(what, round(statistics.median(took), 2), round(max(took), 2))
 
 
+class _NoFiles:
+    """Chats without files."""
+
+    async def material(self, chat_id: int, question: str, room: int, count: Callable[[str], int]) -> Material:  # noqa: ARG002
+        """Nothing."""
+        return Material()
+
+    async def remove_all(self, chat_id: int) -> None:
+        """Nothing."""
+
+
 async def measure(database: Database, count: int, length: int) -> list[Taken]:
     """Fill a fresh database and time the calls."""
     await migrate(database)
     async with database.writing() as connection:
         person = await people.find_or_add(connection, "anna")
     await fill(database, person, count, length)
-    service = Chats(database, LiveAnswers(database, 30.0), NoDocuments(), lambda _: None)
+    service = Chats(database, LiveAnswers(database, 30.0), _NoFiles(), lambda _: None)
 
     async def page(words: str = "", before: int | None = None) -> object:
         return page_json(await service.listing(person, words=words, limit=50, before=before))

@@ -29,7 +29,7 @@ def test_every_setting_is_told_of() -> None:
     for item in fields(Settings):
         if item.name not in NO_KEYS:
             assert re.search(
-                rf"`(server|engine|loading|scheduling|limits|storage|files|chats)\.{item.name}`", OPERATIONS
+                rf"`(server|engine|loading|scheduling|limits|storage|chats|files)\.{item.name}`", OPERATIONS
             ), item.name
             assert re.search(rf"^#? ?{item.name} = ", EXAMPLE.read_text(), re.MULTILINE), item.name
     for item in fields(UserSettings):

@@ -57,6 +57,7 @@ class ContextTold(msgspec.Struct, frozen=True):
     dropped_messages: int = 0
     dropped_tokens: int = 0
     summarized_messages: int = 0
+    dropped_passages: int = 0
 
 
 class FilesTold(msgspec.Struct, frozen=True):

@@ -141,7 +141,12 @@ def test_what_a_stream_tells(http: httpx.Client) -> None:
     assert done.data["finish_reason"] == "stop"
     assert done.data["model"] == "hello"
     assert {"usage", "timing"} <= done.data.keys()
-    assert done.data["context"] == {"dropped_messages": 0, "dropped_tokens": 0, "summarized_messages": 0}
+    assert done.data["context"] == {
+        "dropped_messages": 0,
+        "dropped_tokens": 0,
+        "summarized_messages": 0,
+        "dropped_passages": 0,
+    }
     assert start.id == "2:0"
     assert done.id == f"2:{len(HELLO)}"
     answer = fetched(http, chat)["messages"][1]

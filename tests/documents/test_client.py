@@ -221,3 +221,10 @@ def test_it_ends_with_the_server(tmp_path: Path) -> None:
         running.send_signal(signal.SIGKILL)
         gone, _ = psutil.wait_procs([reader], timeout=5)
         assert gone
+
+
+def test_the_server_imports_no_reader() -> None:
+    readers = ("pypdfium2", "docx", "lxml", "charset_normalizer", "fairlead.documents.reading")
+    code = f"import sys, fairlead.api.app; print(*(name for name in {readers} if name in sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert ended.stdout.strip() == ""

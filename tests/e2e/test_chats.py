@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.api.sse import Event, events
-from tests.e2e.conftest import STARTER, Server, start
+from tests.e2e.conftest import STARTER, Server, start, until
 
 LONG = {"ignore_eos": True, "temperature": 0}
 
@@ -187,3 +187,26 @@ def test_a_long_chat_is_summarised_and_says_so(own_server: Server) -> None:
     assert summarized[-1] > 0
     assert len(set(summarized)) < len(summarized)  # a summary serves several turns
     assert all(answer["context"]["dropped_messages"] == 0 for answer in told)
+
+
+def test_a_file_is_asked_about_each_turn_until_it_is_removed(http: httpx.Client) -> None:
+    chat = new_chat(http, parameters={"temperature": 0, "max_tokens": 30})
+    text_of_it = (
+        "# Lighthouse\n\nThe lamp of the lighthouse of Ostrava Point was made by Anneliese Brandt in 1887.\n" * 8
+    )
+    attached = http.post(f"/chats/{chat}/files", files=[("file", ("lighthouse.md", text_of_it.encode()))])
+    assert attached.status_code == 201, attached.text
+    (number,) = [file["file_id"] for file in attached.json()["files"]]
+    until(lambda: http.get(f"/chats/{chat}/files/{number}").json()["state"] == "ready")
+    first = send(http, chat, prompt="Who made the lamp?")
+    assert "Brandt" in text(first)
+    assert first[-1].data["files"] == {"whole": True, "selected": False, "notes": []}
+    assert [source["name"] for source in first[-1].data["sources"]] == ["lighthouse.md"]
+    second = send(http, chat, prompt="And when?")
+    assert "1887" in text(second)
+    usage = first[-1].data["usage"]
+    assert second[-1].data["usage"]["cached_tokens"] >= usage["prompt_tokens"] // 32 * 32
+    assert http.delete(f"/chats/{chat}/files/{number}").status_code == 200
+    third = send(http, chat, prompt="Thank you.")
+    assert "files" not in third[-1].data
+    assert third[-1].data["usage"]["prompt_tokens"] < second[-1].data["usage"]["prompt_tokens"]

@@ -18,7 +18,7 @@ from fairlead.service.composing import Composer, latest_summary, system_text, tu
 from fairlead.service.conversations import Conversations, Question
 from fairlead.service.generation import Generator
 from fairlead.service.live import LiveAnswers
-from fairlead.service.material import Material, NoDocuments, Source
+from fairlead.service.material import Material, Source
 from fairlead.service.metrics import Metrics
 from fairlead.service.registry import Registry
 from fairlead.service.request import GenerationRequest
@@ -27,7 +27,6 @@ from fairlead.service.users import Users
 from fairlead.storage import chats, messages, tables
 from fairlead.storage.database import Database
 from fairlead.storage.messages import Message, Summary
-from fairlead.storage.migrate import migrate
 from tests.served import HELLO, settings_with_models, start_fake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -149,12 +148,10 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def house(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     registry = Registry(settings_with_models(tmp_path / "home", context_length=CONTEXT), start_fake)
     await registry.load("hello")
     generator = Generator(registry, Metrics(), Users({}, max_waiting=4), max_waiting=6)
-    database = Database.in_file(tmp_path / "test.db")
-    await migrate(database)
     async with database.writing() as connection:
         await connection.execute(insert(tables.Person).values(id=1, name="anna", created_at=NOW))
         await chats.create(connection, 1, 1, NOW, system="Be kind.")
@@ -173,7 +170,6 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield House(database, conversations, generator, registry, files, prompts)
     await conversations.close()
     await registry.close(force=True)
-    await database.close()
 
 
 def contents(request: GenerationRequest) -> list[str]:
@@ -206,6 +202,22 @@ async def test_the_prompt_of_a_chat_goes_on_where_the_last_ended(house: House) -
     house.files.gives = Material()
     await house.ask("three")
     assert contents(house.prompts[2]) == ["Be kind.", "one", HELLO, "two", HELLO, "three"]
+
+
+async def test_passages_for_earlier_questions_leave_before_any_turn_does(house: House) -> None:
+    async with house.database.writing() as connection:
+        file = {"number": 1, "name": "a", "kind": "text", "sha256": "0" * 64, "size_bytes": 1, "state": "ready"}
+        await connection.execute(insert(tables.File).values(chat_id=1, created_at=NOW, **file))
+    told = []
+    for number in range(4):
+        house.files.gives = Material(selected=str(number) * 400, sources=(Source(file_id=1, name="a", text="p"),))
+        answer = await house.ask(f"question {number}")
+        assert answer.report is not None
+        told.append(answer.report["context"])
+    assert [context["dropped_passages"] for context in told] == [0, 0, 2, 3]
+    assert all(context["dropped_messages"] == 0 for context in told)
+    assert contents(house.prompts[1])[1] == "0" * 400 + "\n\nquestion 0"
+    assert contents(house.prompts[3])[1::2] == ["question 0", "question 1", "question 2", "3" * 400 + "\n\nquestion 3"]
 
 
 async def test_special_tokens_in_files_stay_text(house: House) -> None:
@@ -314,7 +326,3 @@ async def test_files_that_take_too_long_are_told_of(house: House, monkeypatch: p
     answer = await house.ask("one")
     assert answer.report is not None
     assert "in time" in answer.report["files"]["notes"][0]
-
-
-async def test_chats_without_files() -> None:
-    assert await NoDocuments().material(1, "x", 10, len) == Material()

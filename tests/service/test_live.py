@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -19,7 +18,6 @@ from fairlead.service import live as live_module
 from fairlead.service.live import ChatKey, Ending, LiveAnswer, LiveAnswers, Stopped, Told
 from fairlead.storage import chats, messages, tables
 from fairlead.storage.database import Database
-from fairlead.storage.migrate import migrate
 from tests.service.conftest import until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -174,8 +172,10 @@ async def test_it_goes_on_for_a_grace_time_when_nobody_reads() -> None:
     live.end(DONE)
 
 
-async def test_one_that_nobody_ever_reads_is_ended_too() -> None:
-    live = an_answer(grace_s=0.02)
+async def test_one_that_nobody_ever_reads_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "_FIRST_READER_WITHIN_S", 0.05)
+    live = an_answer(grace_s=0.0)
+    assert await live.unless_stopped(asyncio.sleep(0.01, "there is time to come")) is not None
     with pytest.raises(Stopped):
         await live.unless_stopped(asyncio.sleep(10))
     live.end(DONE)
@@ -227,17 +227,9 @@ class Scripted:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    made = Database.in_file(tmp_path / "test.db")
-    await migrate(made)
-    async with made.writing() as connection:
-        await connection.execute(insert(tables.Person).values(id=1, name="anna", created_at=NOW))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
 async def answers(database: Database) -> AsyncIterator[LiveAnswers]:
+    async with database.writing() as connection:
+        await connection.execute(insert(tables.Person).values(id=1, name="anna", created_at=NOW))
     made = LiveAnswers(database, grace_s=60.0)
     yield made
     await made.close(1.0)

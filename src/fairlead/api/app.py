@@ -44,59 +44,30 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     Raises:
         ModelNotFound, ConfigError: there is no such model, or the database's URL is none.
     """
-    registry = registry or Registry(settings)
-    metrics = Metrics(registry.engine_stats)
-    store = Store(settings)
-    people = People(store.database, settings, local_only=is_local(settings.host))
-    users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
-    waiting, admit = settings.max_waiting, people.usage.check
-    generator = Generator(registry, metrics, users, max_waiting=waiting, admit=admit)
-    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
-    limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
-    documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
-    live = LiveAnswers(store.database, settings.grace_s)
-    metrics.chat_answers.set_function(lambda: live.count)
-    conversations = Conversations(
-        store.database,
-        generator,
-        live,
-        Composer(store.database, generator, documents, settings.files_share),
-        Titles(store.database, generator, enabled=settings.make_titles),
-    )
-    services = Services(
-        registry=registry,
-        generator=generator,
-        embeddings=embeddings,
-        users=users,
-        metrics=metrics,
-        store=store,
-        people=people,
-        chats=Chats(store.database, live, documents, registry.check_name),
-        conversations=conversations,
-        documents=documents,
-    )
+    services = _services(settings, registry or Registry(settings))
+    registry = services.registry
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await store.open()
-        await documents.start()
+        await services.store.open()
+        await services.documents.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
         finally:
-            await conversations.close()
-            await documents.close()
+            await services.conversations.close()
+            await services.documents.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
-            await people.close()
-            await store.close()
+            await services.people.close()
+            await services.store.close()
 
     middleware = [
-        Middleware(RequestLog, metrics=metrics),
+        Middleware(RequestLog, metrics=services.metrics),
         Middleware(Door, hosts=settings.allowed_hosts, origins=settings.allowed_origins),
     ]
     if settings.allowed_origins:
@@ -109,7 +80,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
                 expose_headers=["X-Request-Id"],
             )
         )
-    middleware.append(Middleware(Identity, keyring=people.keyring))  # behind CORS, which asks without a key
+    middleware.append(Middleware(Identity, keyring=services.people.keyring))  # behind CORS, which asks without a key
     app = FastAPI(
         title="Fairlead",
         version=fairlead.__version__,
@@ -129,3 +100,32 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(embedding_routes.router)
     reference.install(app)
     return app
+
+
+def _services(settings: Settings, registry: Registry) -> Services:
+    """The services of one server, none of them started."""
+    metrics = Metrics(registry.engine_stats)
+    store = Store(settings)
+    people = People(store.database, settings, local_only=is_local(settings.host))
+    users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
+    waiting, admit = settings.max_waiting, people.usage.check
+    generator = Generator(registry, metrics, users, max_waiting=waiting, admit=admit)
+    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
+    limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
+    documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    live = LiveAnswers(store.database, settings.grace_s)
+    metrics.chat_answers.set_function(lambda: live.count)
+    composer = Composer(store.database, generator, documents, settings.files_share)
+    titles = Titles(store.database, generator, enabled=settings.make_titles)
+    return Services(
+        registry=registry,
+        generator=generator,
+        embeddings=embeddings,
+        users=users,
+        metrics=metrics,
+        store=store,
+        people=people,
+        chats=Chats(store.database, live, documents, registry.check_name),
+        conversations=Conversations(store.database, generator, live, composer, titles),
+        documents=documents,
+    )

@@ -153,6 +153,7 @@ class ContextReport(Body):
     dropped_messages: Count = 0
     dropped_tokens: Count = 0
     summarized_messages: Count = 0
+    dropped_passages: Count = 0
 
 
 class FilesReport(Body):

@@ -58,10 +58,12 @@ class Composed:
     material: Material = field(default_factory=Material)
     summarized_messages: int = 0
     """So many of the branch's messages are told of by a summary."""
+    dropped_passages: int = 0
+    """So many earlier questions are given without the passages that were selected for them."""
 
 
-def turns_of(path: Sequence[Stored], files: Collection[int]) -> list[Turn]:
-    """The turns of a branch.
+def turns_of(path: Sequence[Stored], files: Collection[int], material: Material | None = None) -> list[Turn]:
+    """The turns of a branch, whose last message is the question for which `material` was selected.
 
     Passages that were selected for a question stand in front of it as long as all their files, given by their
     numbers, are there. An answer that was ended before its first word is no turn, and the questions around it are one.
@@ -73,6 +75,8 @@ def turns_of(path: Sequence[Stored], files: Collection[int]) -> list[Turn]:
         text = message.content
         if message.role == "user" and answer is not None:
             text = in_front(selected_of(answer.report, files), text)
+        elif material is not None and answer is None:
+            text = in_front(material.selected, text)
         if turns and turns[-1].role == message.role:
             text = f"{turns.pop().content}\n\n{text}"
         turns.append(Turn(message.role, text, message.id))
@@ -154,15 +158,22 @@ class Composer:
             files = await chats.file_numbers(connection, chat.id)
             summaries = await messages.summaries(connection, chat.id) if chat.on_overflow == "summarize" else []
         summary, told_of = latest_summary(path, summaries)
-        *turns, last = turns_of(path[told_of:], files)
-        turns.append(replace(last, content=in_front(material.selected, last.content)))
-        draft = _Draft(chat.system, lease.model, material.whole, summary, turns)
+        told = path[told_of:]
+        draft = _Draft(chat.system, lease.model, material.whole, summary, turns_of(told, files, material))
+        bare = replace(draft, turns=turns_of(told, (), material))
+        dropped_passages = sum(a != b for a, b in zip(draft.turns, bare.turns, strict=True))
+        if dropped_passages:
+            reserve = self._longest_summary(lease.model) if chat.on_overflow == "summarize" else 0
+            if await asyncio.to_thread(_dropped, draft.request(request, draft.turns), lease.model, reserve):
+                draft = bare
+            else:
+                dropped_passages = 0
         if chat.on_overflow == "summarize":
             draft = await self._summarized(chat, draft, request, lease, live)
             _, told_of = latest_summary(path, [draft.summary] if draft.summary is not None else [])
         whole = draft.request(request, draft.turns)
         whole = replace(whole, on_overflow="error" if chat.on_overflow == "error" else "drop_oldest")
-        return Composed(whole, material, told_of)
+        return Composed(whole, material, told_of, dropped_passages)
 
     async def _material(self, chat: Chat, question: str, model: LoadedModel) -> Material:
         def count(text: str) -> int:
@@ -187,8 +198,7 @@ class Composer:
         while True:
             taken = len(lease.model.tokenizer.encode(draft.summary.text)) if draft.summary is not None else 0
             reserve = max(0, longest - taken)
-            whole = replace(draft.request(request, draft.turns), on_overflow="drop_oldest")
-            fitted = await asyncio.to_thread(_dropped, whole, lease.model, reserve)
+            fitted = await asyncio.to_thread(_dropped, draft.request(request, draft.turns), lease.model, reserve)
             told = await asyncio.to_thread(self._tellable, draft, request, lease.model, fitted)
             if not told:
                 return draft
@@ -238,6 +248,6 @@ class Composer:
 def _dropped(request: GenerationRequest, model: LoadedModel, reserve: int) -> int:
     """How many of the oldest turns' messages would be dropped."""
     try:
-        return fit(request, model, reserve).dropped_messages
+        return fit(replace(request, on_overflow="drop_oldest"), model, reserve).dropped_messages
     except PromptTooLong:  # all but the last turn, and even that may be too long
         return sum(message.role != "system" for message in request.messages or ()) - 1

@@ -225,7 +225,12 @@ class Conversations:
                 live.append(piece.text)
         result = answer.result
         assert result is not None, "pieces end with a result, or an error"
-        report = chat_report(result, composed.material, composed.summarized_messages)
+        report = chat_report(
+            result,
+            composed.material,
+            summarized_messages=composed.summarized_messages,
+            dropped_passages=composed.dropped_passages,
+        )
         ended = {"model": result.model, "finish_reason": result.finish_reason}
         told = {**exchange.facts(live.id), **ended, **public(report)}
         return Ending(

@@ -15,8 +15,8 @@ from fairlead.storage.files import File, Passage
 
 Count = Callable[[str], int]
 
-_MOST_HITS: Final = 12
-"""Passages that are given for what they say; those around them come on top. More of them distract a model."""
+_MOST_PASSAGES: Final = 8
+"""The five that rank best and what is around the first of them; more would distract a model, and be read every turn."""
 _NEIGHBOUR_WORTH: Final = 3
 """A neighbour is as welcome as the passage that ranks so many places behind the one beside it."""
 _LABEL_TOKENS: Final = 24
@@ -80,11 +80,12 @@ def choose(
     """
     taken: dict[tuple[int, int], int] = {}
     left = room - count(_SELECTED)
-    for rank, place in _wanted(files, ranked[:_MOST_HITS]):
-        passages = files[place[0]][1]
+    for rank, place in _wanted(files, ranked[:_MOST_PASSAGES]):
         if place in taken:
             continue
-        passage = passages[place[1]]
+        if len(taken) == _MOST_PASSAGES:
+            break
+        passage = files[place[0]][1][place[1]]
         beside = any((place[0], place[1] + step) in taken for step in (-1, 1))
         length = count(passage.text) + (0 if beside else _LABEL_TOKENS)
         if length <= left:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+_FIRST_READER_WITHIN_S: Final = 5.0
+"""However short the grace time is: whoever asked is told of the answer first, and then reads it."""
 _STORED_EVERY_S: Final = 0.3
 _TRIES: Final = 4
 _AGAIN_AFTER_S: Final = 0.5
@@ -122,7 +124,7 @@ class LiveAnswer:
         self._cancel: Callable[[], None] | None = None
         self._notice: tuple[int, str, Mapping[str, object]] = (0, "", {})
         self._changed = asyncio.Event()
-        self._wait_for_readers()
+        self._wait_for_readers(max(grace_s, _FIRST_READER_WITHIN_S))
 
     @property
     def text(self) -> str:
@@ -225,10 +227,10 @@ class LiveAnswer:
         finally:
             self._readers -= 1
             if not self._readers and self.ending is None:
-                self._wait_for_readers()
+                self._wait_for_readers(self._grace_s)
 
-    def _wait_for_readers(self) -> None:
-        self._grace = asyncio.get_running_loop().call_later(self._grace_s, self._give_up)
+    def _wait_for_readers(self, within_s: float) -> None:
+        self._grace = asyncio.get_running_loop().call_later(within_s, self._give_up)
 
     def _give_up(self) -> None:
         logger.info("the answer %s is ended: nobody reads it", self.id)

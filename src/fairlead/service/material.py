@@ -46,14 +46,3 @@ class Documents(Protocol):
 
     async def remove_all(self, chat_id: int) -> None:
         """Remove all files of a chat that is about to be deleted."""
-
-
-class NoDocuments:
-    """Chats without files."""
-
-    async def material(self, chat_id: int, question: str, room: int, count: Callable[[str], int]) -> Material:  # noqa: ARG002
-        """Nothing."""
-        return Material()
-
-    async def remove_all(self, chat_id: int) -> None:
-        """Nothing."""

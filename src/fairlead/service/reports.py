@@ -34,10 +34,12 @@ def result_report(result: Result) -> dict[str, Any]:
     }
 
 
-def chat_report(result: Result, material: Material, summarized_messages: int) -> dict[str, Any]:
+def chat_report(
+    result: Result, material: Material, *, summarized_messages: int, dropped_passages: int
+) -> dict[str, Any]:
     """Of an answer in a chat."""
     told = {_ID: result.id, **result_report(result)}
-    told["context"]["summarized_messages"] = summarized_messages
+    told["context"] |= {"summarized_messages": summarized_messages, "dropped_passages": dropped_passages}
     told |= files_report(material)
     if material.selected:
         told[_SELECTED] = material.selected

@@ -40,7 +40,7 @@ class Database:
     """
 
     def __init__(self, url: str | URL) -> None:
-        self.engine: AsyncEngine = create_async_engine(url, pool_pre_ping=True)
+        self.engine: AsyncEngine = create_async_engine(url, pool_pre_ping=True, pool_use_lifo=True)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.file = Path(self.engine.url.database or "") if self.is_sqlite else None
         """SQLite's; None in PostgreSQL."""
