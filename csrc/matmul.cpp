@@ -197,8 +197,10 @@ void multiply_unpacked(const Weight& weight, const std::byte* packed, int rows, 
 }  // namespace
 
 RowForm row_form(const Weight& weight, int rows) {
-  if (encoding(weight.format()).records == Records::none) return RowForm::f32;
-  return rows >= kTilesFrom && has_tiles() ? RowForm::bf16 : RowForm::q16;
+  const bool quantised = encoding(weight.format()).records != Records::none;
+  const bool fits_tiles = quantised || (weight.format() == Format::bf16 && weight.inputs() % kGroup == 0);
+  if (fits_tiles && rows >= kTilesFrom && has_tiles()) return RowForm::bf16;
+  return quantised ? RowForm::q16 : RowForm::f32;
 }
 
 size_t row_bytes(RowForm form, int rows, int64_t inputs) {

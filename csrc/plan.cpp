@@ -50,7 +50,7 @@ std::unique_ptr<Stage> make_hold_stage(Plan& plan, Rows& out, Rows& x) {
   return std::make_unique<HoldStage>(plan, out, x);
 }
 
-Plan::Plan(ThreadPool& pool, KvCache& cache) : pool_(pool), cache_(cache) { workspace_.own.resize(pool.size()); }
+Plan::Plan(ThreadPool& pool, KvCache* cache) : pool_(pool), cache_(cache) { workspace_.own.resize(pool.size()); }
 
 Rows& Plan::held(RowsId id) {
   Rows& rows = at(id);
@@ -80,6 +80,23 @@ RowsId Plan::embedding(const Weight& weight) {
   const auto width = static_cast<int>(weight.inputs());
   return computed(width, false, [&weight, width](const Step& step, int64_t row, float* room) {
     weight.unpack(step.tokens[row], room);
+    std::fill(room + width, room + round_up(width, kRowPad), 0.0f);
+    return room;
+  });
+}
+
+RowsId Plan::embedding(const Table& table, TableIndex index) {
+  if (index == TableIndex::token) {
+    require(vocabulary_ == 0, "embedding: the plan has one already");
+    vocabulary_ = table.rows();
+  }
+  if (index == TableIndex::position) positions_ = std::min(positions_, table.rows());
+  const int width = table.width();
+  return computed(width, false, [&table, index, width](const Step& step, int64_t row, float* room) {
+    const int64_t found = index == TableIndex::token      ? step.tokens[row]
+                          : index == TableIndex::position ? step.positions[row]
+                                                          : 0;
+    table.read(found, room);
     std::fill(room + width, room + round_up(width, kRowPad), 0.0f);
     return room;
   });
@@ -134,6 +151,42 @@ RowsId Plan::gelu(RowsId x_id) {
   });
 }
 
+RowsId Plan::exact_gelu(RowsId x_id) {
+  Rows& x = at(x_id);
+  return computed(x.width, x.selected, [&x](const Step& step, int64_t row, float* room) {
+    vector_kernels().exact_gelu(room, x.read(step, row, room), x.width);
+    return room;
+  });
+}
+
+RowsId Plan::mean(RowsId x_id) {
+  Rows& x = held(x_id);
+  require(!x.selected, "mean: needs all rows");
+  return computed(x.width, true, [&x](const Step& step, int64_t row, float* room) {
+    const auto* after =
+        std::upper_bound(step.first_row.begin().base(), step.first_row.end().base(), step.selected[row]);
+    const int begin = after[-1], end = *after;
+    std::copy_n(x.row(begin), x.stride, room);
+    for (int other = begin + 1; other < end; ++other) vector_kernels().add(room, room, x.row(other), x.width);
+    const float share = 1.0f / static_cast<float>(end - begin);
+    for (int i = 0; i < x.width; ++i) room[i] *= share;
+    return room;
+  });
+}
+
+RowsId Plan::l2_norm(RowsId x_id) {
+  Rows& x = at(x_id);
+  return computed(x.width, x.selected, [&x](const Step& step, int64_t row, float* room) {
+    const float* from = x.read(step, row, room);
+    double squares = 0;
+    for (int i = 0; i < x.width; ++i) squares += static_cast<double>(from[i]) * from[i];
+    const auto inverse = static_cast<float>(1 / std::max(std::sqrt(squares), 1e-12));  // as PyTorch's normalize
+    for (int i = 0; i < x.width; ++i) room[i] = from[i] * inverse;
+    std::fill(room + x.width, room + x.stride, 0.0f);
+    return room;
+  });
+}
+
 RowsId Plan::select(RowsId x_id) {
   Rows& x = at(x_id);
   require(!x.selected, "select: the rows are selected already");
@@ -175,7 +228,8 @@ void Plan::products(RowsId x_id, std::vector<Product> products) {
 }
 
 void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape) {
-  const KvShape& cache = cache_.shape();
+  require(cache_ != nullptr, "attention: the plan has no cache");
+  const KvShape& cache = cache_->shape();
   const AttentionRows rows{held(out), held(q), held(k), held(v), held(rotations)};
   require(shape.layer >= 0 && shape.layer < cache.layers, "attention: the cache has no such layer");
   require(shape.heads > 0 && shape.heads % cache.heads == 0, "attention: heads are no multiple of the cache's");
@@ -188,6 +242,33 @@ void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations,
   stages_.push_back(make_attention_stage(*this, rows, shape));
 }
 
+void Plan::bidirectional_attention(RowsId out, RowsId q, RowsId k, RowsId v, int heads, float scale) {
+  const BidirectionalRows rows{held(out), held(q), held(k), held(v)};
+  require(cache_ == nullptr, "bidirectional_attention: a cache keeps parts of texts, and this needs them whole");
+  require(heads > 0 && rows.q.width % heads == 0, "bidirectional_attention: the heads do not divide the width");
+  for (const Rows* other : {&rows.out, &rows.k, &rows.v}) {
+    require(other->width == rows.q.width, "bidirectional_attention: queries, keys, values and output differ");
+  }
+  require(!rows.q.selected && !rows.k.selected && !rows.v.selected && !rows.out.selected,
+          "bidirectional_attention: needs all rows");
+  stages_.push_back(make_bidirectional_stage(*this, rows, heads, scale));
+}
+
+// Every row of a sequence lies in one of its pages; without a cache the sequence is whole.
+void Plan::check_places(const Step& step, int sequence) const {
+  const int first = step.first_row[sequence], end = step.first_row[sequence + 1];
+  const int64_t room = static_cast<int64_t>(step.first_page[sequence + 1] - step.first_page[sequence]) * kPageTokens;
+  for (int row = first; row < end; ++row) {
+    const int32_t position = step.positions[row];
+    if (cache_ == nullptr) {
+      require(position == row - first && room == 0, "a step without a cache needs whole texts, and no pages");
+    } else {
+      require(position >= 0 && position < room, "a sequence of a step lacks pages");
+    }
+    require(position < positions_, "a sequence of a step is longer than there are positions");
+  }
+}
+
 void Plan::check(const Step& step) const {
   const int rows = step.rows(), sequences = step.sequences();
   require(rows > 0 && sequences > 0, "a step needs rows and sequences");
@@ -197,13 +278,10 @@ void Plan::check(const Step& step) const {
   require(step.first_page[0] == 0 && step.first_page[sequences] == static_cast<int>(step.pages.size()),
           "a step's sequences do not cover its pages");
   for (int s = 0; s < sequences; ++s) {
-    const int64_t room = static_cast<int64_t>(step.first_page[s + 1] - step.first_page[s]) * kPageTokens;
     require(step.first_row[s] < step.first_row[s + 1], "a sequence of a step is empty");
-    for (int row = step.first_row[s]; row < step.first_row[s + 1]; ++row) {
-      require(step.positions[row] >= 0 && step.positions[row] < room, "a sequence of a step lacks pages");
-    }
+    check_places(step, s);
   }
-  for (const int32_t page : step.pages) require(page >= 0 && page < cache_.shape().pages, "a page is out of range");
+  for (const int32_t page : step.pages) require(page >= 0 && page < cache_->shape().pages, "a page is out of range");
   for (const int32_t token : step.tokens) require(token >= 0 && token < vocabulary_, "a token is out of range");
   for (const int32_t row : step.selected) require(row >= 0 && row < rows, "a selected row is out of range");
 }
@@ -251,7 +329,7 @@ size_t Workspace::bytes() const {
 }
 
 size_t Workspace::Own::bytes() const {
-  size_t total = row.bytes() + scratch.bytes() + queries.bytes() + attended.bytes() + visible.bytes();
+  size_t total = row.bytes() + scratch.bytes() + queries.bytes() + attended.bytes() + visible.bytes() + text.bytes();
   for (const auto& form : packed) total += form.bytes();
   return total;
 }

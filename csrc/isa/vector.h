@@ -49,6 +49,8 @@ struct VectorKernels {
   void (*swiglu)(float* out, const float* gate, const float* up, int width);
   // The tanh form of GELU.                                     (Hendrycks and Gimpel, 2016)
   void (*gelu)(float* out, const float* x, int width);
+  // x · Φ(x) itself.
+  void (*exact_gelu)(float* out, const float* x, int width);
   // Turns the first dimensions of a head by the angles whose cosines and sines are given, `pairs` of each (Su et al.,
   // 2021), and multiplies all `head_dim` with `scale`: dimension i turns with i + pairs, or 2i with 2i + 1.
   void (*turn_halves)(const HeadTurn& turn, float* head);
