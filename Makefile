@@ -39,7 +39,7 @@ check: .venv/dev build
 build: .venv/extension
 
 model: build
-	@$(BIN)/fairlead pull smollm2-135m --home $(TEST_HOME)
+	@$(BIN)/fairlead pull smollm2-135m all-minilm-l6-v2 --home $(TEST_HOME)
 
 lock: .venv/made
 	@$(PIP_INSTALL) --target build/uv --upgrade uv

@@ -24,7 +24,8 @@ from benchmarks.simulation.machine import Machine
 from fairlead.engine.messages import Load, Sampling
 from fairlead.engine.runner import Chunk
 from fairlead.kernels import PAGE_TOKENS
-from fairlead.kernels.native_runner import NativeRunner, load
+from fairlead.kernels.loading import load_decoder
+from fairlead.kernels.native_runner import NativeRunner
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 MANY = 16
@@ -113,7 +114,7 @@ def main() -> None:
         threads=arguments.threads,
         max_batch_tokens=ROWS[-1],
     )
-    runner, loaded = load(command, lambda _done, _total: None)
+    runner, loaded = load_decoder(command, lambda _done, _total: None)
     machine = Steps(runner, arguments.context, arguments.seconds).fit(arguments.name or arguments.model.stem)
     print(f"{loaded.instruction_set}, {loaded.threads} threads", file=sys.stderr)
     json.dump(msgspec.to_builtins(machine), sys.stdout, indent=1)

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -50,7 +51,7 @@ std::unique_ptr<Stage> make_hold_stage(Plan& plan, Rows& out, Rows& x) {
   return std::make_unique<HoldStage>(plan, out, x);
 }
 
-Plan::Plan(ThreadPool& pool, KvCache& cache) : pool_(pool), cache_(cache) { workspace_.own.resize(pool.size()); }
+Plan::Plan(ThreadPool& pool, KvCache* cache) : pool_(pool), cache_(cache) { workspace_.own.resize(pool.size()); }
 
 Rows& Plan::held(RowsId id) {
   Rows& rows = at(id);
@@ -80,6 +81,23 @@ RowsId Plan::embedding(const Weight& weight) {
   const auto width = static_cast<int>(weight.inputs());
   return computed(width, false, [&weight, width](const Step& step, int64_t row, float* room) {
     weight.unpack(step.tokens[row], room);
+    std::fill(room + width, room + round_up(width, kRowPad), 0.0f);
+    return room;
+  });
+}
+
+RowsId Plan::embedding(const Table& table, TableIndex index) {
+  if (index == TableIndex::token) {
+    require(vocabulary_ == 0, "embedding: the plan has one already");
+    vocabulary_ = table.rows();
+  }
+  if (index == TableIndex::position) positions_ = std::min(positions_, table.rows());
+  const int width = table.width();
+  return computed(width, false, [&table, index, width](const Step& step, int64_t row, float* room) {
+    const int64_t found = index == TableIndex::token      ? step.tokens[row]
+                          : index == TableIndex::position ? step.positions[row]
+                                                          : 0;
+    table.read(found, room);
     std::fill(room + width, room + round_up(width, kRowPad), 0.0f);
     return room;
   });
@@ -134,6 +152,42 @@ RowsId Plan::gelu(RowsId x_id) {
   });
 }
 
+RowsId Plan::exact_gelu(RowsId x_id) {
+  Rows& x = at(x_id);
+  return computed(x.width, x.selected, [&x](const Step& step, int64_t row, float* room) {
+    vector_kernels().exact_gelu(room, x.read(step, row, room), x.width);
+    return room;
+  });
+}
+
+RowsId Plan::mean(RowsId x_id) {
+  Rows& x = held(x_id);
+  require(!x.selected, "mean: needs all rows");
+  return computed(x.width, true, [&x](const Step& step, int64_t row, float* room) {
+    const auto* after =
+        std::upper_bound(step.first_row.begin().base(), step.first_row.end().base(), step.selected[row]);
+    const int begin = after[-1], end = *after;
+    std::copy_n(x.row(begin), x.stride, room);
+    for (int other = begin + 1; other < end; ++other) vector_kernels().add(room, room, x.row(other), x.width);
+    const float share = 1.0f / static_cast<float>(end - begin);
+    for (int i = 0; i < x.width; ++i) room[i] *= share;
+    return room;
+  });
+}
+
+RowsId Plan::l2_norm(RowsId x_id) {
+  Rows& x = at(x_id);
+  return computed(x.width, x.selected, [&x](const Step& step, int64_t row, float* room) {
+    const float* from = x.read(step, row, room);
+    double squares = 0;
+    for (int i = 0; i < x.width; ++i) squares += static_cast<double>(from[i]) * from[i];
+    const auto inverse = static_cast<float>(1 / std::max(std::sqrt(squares), 1e-12));  // as PyTorch's normalize
+    for (int i = 0; i < x.width; ++i) room[i] = from[i] * inverse;
+    std::fill(room + x.width, room + x.stride, 0.0f);
+    return room;
+  });
+}
+
 RowsId Plan::select(RowsId x_id) {
   Rows& x = at(x_id);
   require(!x.selected, "select: the rows are selected already");
@@ -157,7 +211,7 @@ RowsId Plan::rotations(std::vector<double> frequencies) {
 void Plan::hold(RowsId out_id, RowsId x_id) {
   Rows &out = held(out_id), &x = at(x_id);
   require(out.width == x.width && out.selected == x.selected && out_id != x_id, "hold: the rows differ");
-  stages_.push_back(make_hold_stage(*this, out, x));
+  append("hold " + std::to_string(x.width), 0, make_hold_stage(*this, out, x));
 }
 
 void Plan::products(RowsId x_id, std::vector<Product> products) {
@@ -171,11 +225,19 @@ void Plan::products(RowsId x_id, std::vector<Product> products) {
     require(product.bias.empty() || static_cast<int>(product.bias.size()) == out.width,
             "products: a bias does not fit its output");
   }
-  stages_.push_back(make_product_stage(*this, x, std::move(products)));
+  size_t weight_bytes = 0;
+  int64_t outputs = 0;
+  for (const Product& product : products) {
+    weight_bytes += product.weight->bytes();
+    outputs += product.weight->outputs();
+  }
+  append("products " + std::to_string(x.width) + " to " + std::to_string(outputs), weight_bytes,
+         make_product_stage(*this, x, std::move(products)));
 }
 
 void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape) {
-  const KvShape& cache = cache_.shape();
+  require(cache_ != nullptr, "attention: the plan has no cache");
+  const KvShape& cache = cache_->shape();
   const AttentionRows rows{held(out), held(q), held(k), held(v), held(rotations)};
   require(shape.layer >= 0 && shape.layer < cache.layers, "attention: the cache has no such layer");
   require(shape.heads > 0 && shape.heads % cache.heads == 0, "attention: heads are no multiple of the cache's");
@@ -185,7 +247,39 @@ void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations,
           "attention: keys or values do not fit the cache");
   require(rows.rotations.width <= cache.head_dim, "attention: more turned dimensions than a head has");
   require(!rows.q.selected && !rows.k.selected && !rows.v.selected && !rows.out.selected, "attention: needs all rows");
-  stages_.push_back(make_attention_stage(*this, rows, shape));
+  append("attention", 0, make_attention_stage(*this, rows, shape));
+}
+
+void Plan::append(std::string name, size_t weight_bytes, std::unique_ptr<Stage> stage) {
+  stages_.push_back(std::move(stage));
+  times_.push_back({std::move(name), weight_bytes, 0});
+}
+
+void Plan::bidirectional_attention(RowsId out, RowsId q, RowsId k, RowsId v, int heads, float scale) {
+  const BidirectionalRows rows{held(out), held(q), held(k), held(v)};
+  require(cache_ == nullptr, "bidirectional_attention: a cache keeps parts of texts, and this needs them whole");
+  require(heads > 0 && rows.q.width % heads == 0, "bidirectional_attention: the heads do not divide the width");
+  for (const Rows* other : {&rows.out, &rows.k, &rows.v}) {
+    require(other->width == rows.q.width, "bidirectional_attention: queries, keys, values and output differ");
+  }
+  require(!rows.q.selected && !rows.k.selected && !rows.v.selected && !rows.out.selected,
+          "bidirectional_attention: needs all rows");
+  append("attention", 0, make_bidirectional_stage(*this, rows, heads, scale));
+}
+
+// Every row of a sequence lies in one of its pages; without a cache the sequence is whole.
+void Plan::check_places(const Step& step, int sequence) const {
+  const int first = step.first_row[sequence], end = step.first_row[sequence + 1];
+  const int64_t room = static_cast<int64_t>(step.first_page[sequence + 1] - step.first_page[sequence]) * kPageTokens;
+  for (int row = first; row < end; ++row) {
+    const int32_t position = step.positions[row];
+    if (cache_ == nullptr) {
+      require(position == row - first && room == 0, "a step without a cache needs whole texts, and no pages");
+    } else {
+      require(position >= 0 && position < room, "a sequence of a step lacks pages");
+    }
+    require(position < positions_, "a sequence of a step is longer than there are positions");
+  }
 }
 
 void Plan::check(const Step& step) const {
@@ -197,13 +291,10 @@ void Plan::check(const Step& step) const {
   require(step.first_page[0] == 0 && step.first_page[sequences] == static_cast<int>(step.pages.size()),
           "a step's sequences do not cover its pages");
   for (int s = 0; s < sequences; ++s) {
-    const int64_t room = static_cast<int64_t>(step.first_page[s + 1] - step.first_page[s]) * kPageTokens;
     require(step.first_row[s] < step.first_row[s + 1], "a sequence of a step is empty");
-    for (int row = step.first_row[s]; row < step.first_row[s + 1]; ++row) {
-      require(step.positions[row] >= 0 && step.positions[row] < room, "a sequence of a step lacks pages");
-    }
+    check_places(step, s);
   }
-  for (const int32_t page : step.pages) require(page >= 0 && page < cache_.shape().pages, "a page is out of range");
+  for (const int32_t page : step.pages) require(page >= 0 && page < cache_->shape().pages, "a page is out of range");
   for (const int32_t token : step.tokens) require(token >= 0 && token < vocabulary_, "a token is out of range");
   for (const int32_t row : step.selected) require(row >= 0 && row < rows, "a selected row is out of range");
 }
@@ -226,6 +317,22 @@ void Plan::run(const Step& step) {
   pool_.run([&](Worker& worker) {
     for (auto& stage : stages_) stage->run(step, worker);
   });
+}
+
+std::vector<StageTime> Plan::time(const Step& step) {
+  check(step);
+  prepare(step);
+  using Clock = std::chrono::steady_clock;
+  pool_.run([&](Worker& worker) {
+    auto before = Clock::now();
+    for (size_t i = 0; i < stages_.size(); ++i) {
+      stages_[i]->run(step, worker);
+      const auto now = Clock::now();
+      if (worker.index() == 0) times_[i].seconds = std::chrono::duration<double>(now - before).count();
+      before = now;
+    }
+  });
+  return times_;
 }
 
 void Plan::prepare(const Step& step) {
@@ -251,7 +358,7 @@ size_t Workspace::bytes() const {
 }
 
 size_t Workspace::Own::bytes() const {
-  size_t total = row.bytes() + scratch.bytes() + queries.bytes() + attended.bytes() + visible.bytes();
+  size_t total = row.bytes() + scratch.bytes() + queries.bytes() + attended.bytes() + visible.bytes() + text.bytes();
   for (const auto& form : packed) total += form.bytes();
   return total;
 }

@@ -18,4 +18,10 @@ struct AttentionRows {
 };
 std::unique_ptr<Stage> make_attention_stage(Plan& plan, const AttentionRows& rows, const AttentionShape& shape);
 
+// All held.
+struct BidirectionalRows {
+  Rows &out, &q, &k, &v;
+};
+std::unique_ptr<Stage> make_bidirectional_stage(Plan& plan, const BidirectionalRows& rows, int heads, float scale);
+
 }  // namespace fairlead

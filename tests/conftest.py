@@ -9,6 +9,8 @@ import pytest
 
 from fairlead.kernels import instruction_sets
 
+pytest_plugins = ["tests.databases"]
+
 ALL_SETS = ("portable", "avx2", "avx-vnni", "avx512", "vnni", "amx")
 
 
@@ -23,8 +25,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def starter_model() -> Path:
     """The starter model's file, as `make` fetched it; tests of real weights are skipped where it is missing."""
+    return _fetched("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def embedding_model() -> Path:
+    """The weights of the starter embedding model, likewise; what belongs to them lies beside them."""
+    return _fetched("all-MiniLM-L6-v2/model.safetensors")
+
+
+def _fetched(file: str) -> Path:
     home = Path(os.environ.get("FAIRLEAD_TEST_HOME", Path(__file__).parent.parent / "build" / "home"))
-    path = home / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    path = home / "models" / file
     if not path.exists():
-        pytest.skip(f"the starter model is not at {path}: `make model` fetches it")
+        pytest.skip(f"there is no {path}: `make model` fetches it")
     return path

@@ -1,4 +1,4 @@
-"""A whole server for tests: real HTTP, real worker processes, the fake model of `fakes.py` in them.
+"""A whole server for tests: real HTTP, real worker processes, the fake model of `fakes.py` in them, and a tiny BERT.
 
 The tokens are those of `tiny_models`: bytes, some merges and the ChatML marks; so answers are text. What a
 model does is told by its name, in `BEHAVIOUR`.
@@ -14,10 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 
 from fairlead.api.app import create_app
 from fairlead.api.protocol import BoundedProtocol
@@ -30,10 +32,11 @@ from fairlead.gguf.formats import Format
 from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.gguf.writer import NewTensor, write_gguf
 from fairlead.service.registry import Registry
-from tests import tiny_models
+from tests import tiny_encoders, tiny_models
 from tests.fakes import FAKE_RUNNER, OPTIONS_VARIABLE, Options
 
 CONTEXT = 256
+ENCODER = "tiny-bert"
 METADATA = tiny_models.metadata("llama-tied")
 TOKENIZER = Tokenizer.from_metadata(METADATA)
 HELLO = "Hello, wörld! 😀 Bye."
@@ -51,6 +54,7 @@ def _options(**behaviour: object) -> Options:
 BEHAVIOUR = {
     "hello": _options(reply=tokens(HELLO)),
     "other": _options(reply=tokens("Another model.")),
+    "titled": _options(reply=tokens("A fine name")),
     "counting": _options(reply=tokens("one two three four five six seven eight nine ten. ")),
     "slow": _options(reply=tokens("tick tock "), step_s=0.02),
     "crawling": _options(reply=tokens("at last "), step_s=0.3),
@@ -70,7 +74,7 @@ def write_model(path: Path) -> None:
 
 
 def settings_with_models(home: Path, **changes: object) -> Settings:
-    """Settings whose catalogue has a file for each of `BEHAVIOUR`, and "damaged" and "absent" besides."""
+    """Settings whose catalogue has a file for each of `BEHAVIOUR` and `ENCODER`, and "damaged" and "absent" besides."""
     home.mkdir(parents=True, exist_ok=True)
     first = home / "hello.gguf"
     write_model(first)
@@ -78,16 +82,22 @@ def settings_with_models(home: Path, **changes: object) -> Settings:
         if name != "hello":
             os.link(first, home / f"{name}.gguf")
     (home / "damaged.gguf").write_bytes(first.read_bytes()[:100])
+    tiny_encoders.make_gguf(home / f"{ENCODER}.gguf")
     entries = tuple(
         ModelEntry(name=name, file=f"{name}.gguf", sources=(FileSource(home / f"{name}.gguf"),))
-        for name in (*BEHAVIOUR, "damaged", "absent")
+        for name in (*BEHAVIOUR, ENCODER, "damaged", "absent")
     )
-    given = {"context_length": CONTEXT, "kv_tokens": 4096, "max_batch_tokens": 64, "default_model": None}
+    given = {
+        "context_length": CONTEXT, "kv_tokens": 4096, "max_batch_tokens": 64, "default_model": None,
+        "embedding_model": ENCODER,
+    }  # fmt: skip
     return Settings(home=home, models=entries, **{**given, **changes})  # type: ignore[arg-type]  # a test's own
 
 
 async def start_fake(load: Load, on_progress: Callable[[int, int], None] | None = None) -> EngineClient:
-    """Start a worker that behaves as its model's name says."""
+    """Start a worker that behaves as its model's name says, or else one with the real model."""
+    if Path(load.path).stem not in BEHAVIOUR:
+        return await EngineClient.start(load, on_progress)
     root = str(Path(__file__).parent.parent)
     os.environ["PYTHONPATH"] = root
     os.environ[OPTIONS_VARIABLE] = BEHAVIOUR[Path(load.path).stem].to_environment()
@@ -149,3 +159,16 @@ def until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold in time"
         time.sleep(0.01)
+
+
+def routes_of(app: FastAPI) -> list[tuple[str, str]]:
+    """Every method and path that an application has, those of its routers too."""
+    found: list[tuple[str, str]] = []
+    left: list[Any] = list(app.routes)
+    while left:
+        route = left.pop()
+        if (included := getattr(route, "original_router", None)) is not None:
+            left += included.routes
+        else:
+            found += [(method, route.path) for method in route.methods]
+    return sorted(found)

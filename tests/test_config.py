@@ -150,7 +150,25 @@ def test_what_is_wrong_is_said_with_file_line_and_key(tmp_path: Path, text: str,
 
 
 @pytest.mark.parametrize(
-    "name", ["../a", "/a", "a/b", "a\\b", "C:a", "..", ".hidden", "a\0b", "a\nb", "", "é" * 101, 7]
+    "name",
+    [
+        "../a",
+        "/a",
+        "a/b/c",
+        "a/../b",
+        "./a",
+        "a/",
+        "a/.b",
+        "a\\b",
+        "C:a",
+        "..",
+        ".hidden",
+        "a\0b",
+        "a\nb",
+        "",
+        "é" * 101,
+        7,
+    ],
 )
 def test_a_file_name_with_folders_or_tricks_is_refused(tmp_path: Path, name: object) -> None:
     written = (

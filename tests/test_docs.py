@@ -28,7 +28,9 @@ NO_KEYS = {"home", "users", "models", "model_defaults"}
 def test_every_setting_is_told_of() -> None:
     for item in fields(Settings):
         if item.name not in NO_KEYS:
-            assert re.search(rf"`(server|engine|loading|scheduling)\.{item.name}`", OPERATIONS), item.name
+            assert re.search(
+                rf"`(server|engine|loading|scheduling|limits|storage|chats|files)\.{item.name}`", OPERATIONS
+            ), item.name
             assert re.search(rf"^#? ?{item.name} = ", EXAMPLE.read_text(), re.MULTILINE), item.name
     for item in fields(UserSettings):
         assert f"`users.NAME.{item.name}`" in OPERATIONS
@@ -47,7 +49,9 @@ def test_what_the_example_only_hints_at_works(tmp_path: Path) -> None:
     hinted = "\n".join(line for line in hinted.splitlines() if not line.startswith(("A model", "A built-in")))
     (tmp_path / "fairlead.toml").write_text(hinted)
     settings = load_settings(tmp_path)
-    assert settings.users["anna"] == UserSettings(weight=2.0, max_waiting=16)
+    assert settings.users["anna"] == UserSettings(
+        weight=2.0, max_waiting=16, tokens_per_day=5_000_000, storage_bytes=5_000_000_000
+    )
     catalogue = Catalogue(settings)
     assert catalogue.find("my-model").defaults.max_tokens == 512
     assert catalogue.find("llama-3.1-8b").defaults.temperature == 0.3

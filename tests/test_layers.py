@@ -20,9 +20,10 @@ ALLOWED = {
     "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
+    "documents": set[str](),
     "service": {
         "errors", "checks", "config", "control_groups", "queue", "gguf", "models", "kernels", "storage",
-        "engine.messages", "engine.client",
+        "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
@@ -32,11 +33,15 @@ ALLOWED = {
     "config": {"errors", "checks", "toml_document"},
     "toml_document": {"errors", "checks"},
     "model_info": set[str](),
+    "chat_info": set[str](),
     "client": {"errors", "model_info", "queue"},
+    "chat_client": {"client", "chat_info"},
+    "file_client": {"client"},
     "cli": {
-        "errors", "checks", "config", "queue", "client", "model_info", "gguf", "kernels", "bench", "api",
+        "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "model_info", "gguf", "kernels",
+        "bench", "api", "service.backup", "service.keys", "service.store",
     },
-    "tui": {"errors", "queue", "client"},
+    "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "model_info"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 

@@ -21,9 +21,20 @@ namespace {
 
 using Ids = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 std::span<const int32_t> span(const Ids& ids) { return {ids.data(), ids.size()}; }
 std::vector<float> vector(const Floats& values) { return {values.data(), values.data() + values.size()}; }
+
+Step step_of(const Ids& tokens, const Ids& positions, const Ids& first_row, const Ids& first_page, const Ids& pages,
+             const Ids& selected) {
+  return {.tokens = span(tokens),
+          .positions = span(positions),
+          .first_row = span(first_row),
+          .first_page = span(first_page),
+          .pages = span(pages),
+          .selected = span(selected)};
+}
 
 KvType kv_type(const std::string& name) {
   if (name == "f16") return KvType::f16;
@@ -36,6 +47,13 @@ RopeStyle rope_style(const std::string& name) {
   if (name == "halves") return RopeStyle::halves;
   if (name == "interleaved") return RopeStyle::interleaved;
   throw std::invalid_argument("rope turns halves or interleaved, not '" + name + "'");
+}
+
+TableIndex table_index(const std::string& name) {
+  if (name == "token") return TableIndex::token;
+  if (name == "position") return TableIndex::position;
+  if (name == "type") return TableIndex::type;
+  throw std::invalid_argument("a table is indexed by token, position or type, not by '" + name + "'");
 }
 
 // The first of the rows that a plan holds, without their padding, copied.
@@ -68,7 +86,13 @@ std::vector<std::vector<Draw>> draw_rows(Plan& plan, RowsId id, const std::vecto
 
 void bind_building(nb::class_<Plan>& plan) {
   plan.def("buffer", &Plan::buffer, "width"_a, "selected"_a = false)
-      .def("embedding", &Plan::embedding, "weight"_a, nb::keep_alive<1, 2>())
+      .def("embedding", nb::overload_cast<const Weight&>(&Plan::embedding), "weight"_a, nb::keep_alive<1, 2>())
+      .def(
+          "table",
+          [](Plan& self, const Table& table, const std::string& index) {
+            return self.embedding(table, table_index(index));
+          },
+          "table"_a, "index"_a, nb::keep_alive<1, 2>())
       .def(
           "rms_norm",
           [](Plan& self, RowsId x, const Floats& weight, float eps) { return self.rms_norm(x, vector(weight), eps); },
@@ -82,7 +106,10 @@ void bind_building(nb::class_<Plan>& plan) {
       .def("add", &Plan::add, "a"_a, "b"_a)
       .def("swiglu", &Plan::swiglu, "gate"_a, "up"_a)
       .def("gelu", &Plan::gelu, "x"_a)
+      .def("exact_gelu", &Plan::exact_gelu, "x"_a)
       .def("select", &Plan::select, "x"_a)
+      .def("mean", &Plan::mean, "x"_a)
+      .def("l2_norm", &Plan::l2_norm, "x"_a)
       .def("rotations", &Plan::rotations, "frequencies"_a)
       .def("hold", &Plan::hold, "out"_a, "x"_a)
       .def(
@@ -105,7 +132,9 @@ void bind_building(nb::class_<Plan>& plan) {
              const std::string& rope) {
             self.attention(out, q, k, v, rotations, {layer, heads, scale, rope_style(rope)});
           },
-          "out"_a, "q"_a, "k"_a, "v"_a, "rotations"_a, nb::kw_only(), "layer"_a, "heads"_a, "scale"_a, "rope"_a);
+          "out"_a, "q"_a, "k"_a, "v"_a, "rotations"_a, nb::kw_only(), "layer"_a, "heads"_a, "scale"_a, "rope"_a)
+      .def("bidirectional_attention", &Plan::bidirectional_attention, "out"_a, "q"_a, "k"_a, "v"_a, nb::kw_only(),
+           "heads"_a, "scale"_a);
 }
 
 void bind_running(nb::class_<Plan>& plan) {
@@ -114,14 +143,18 @@ void bind_running(nb::class_<Plan>& plan) {
           "run",
           [](Plan& self, const Ids& tokens, const Ids& positions, const Ids& first_row, const Ids& first_page,
              const Ids& pages, const Ids& selected) {
-            const Step step{.tokens = span(tokens),
-                            .positions = span(positions),
-                            .first_row = span(first_row),
-                            .first_page = span(first_page),
-                            .pages = span(pages),
-                            .selected = span(selected)};
+            const Step step = step_of(tokens, positions, first_row, first_page, pages, selected);
             const nb::gil_scoped_release released;
             self.run(step);
+          },
+          nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
+      .def(
+          "time",
+          [](Plan& self, const Ids& tokens, const Ids& positions, const Ids& first_row, const Ids& first_page,
+             const Ids& pages, const Ids& selected) {
+            const Step step = step_of(tokens, positions, first_row, first_page, pages, selected);
+            const nb::gil_scoped_release released;
+            return self.time(step);
           },
           nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
       .def("rows", &rows_of, "buffer"_a, "count"_a)
@@ -144,8 +177,22 @@ void bind_plan(nb::module_& m) {
           nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16", "pool"_a = nb::none())
       .def_prop_ro("page_bytes", &KvCache::page_bytes)
       .def_prop_ro("nbytes", &KvCache::bytes);
+  nb::class_<StageTime>(m, "StageTime")
+      .def_ro("name", &StageTime::name)
+      .def_ro("weight_bytes", &StageTime::weight_bytes)
+      .def_ro("seconds", &StageTime::seconds);
+  nb::class_<Table>(m, "Table")
+      .def(
+          "__init__",
+          [](Table* self, uint32_t format, const Bytes& data, int64_t rows, int64_t width) {
+            const auto* bytes = reinterpret_cast<const std::byte*>(data.data());
+            new (self) Table(static_cast<Format>(format), bytes, data.size(), rows, width);
+          },
+          "format"_a, "data"_a, "rows"_a, "width"_a)
+      .def_prop_ro("nbytes", &Table::bytes);
   nb::class_<Plan> plan(m, "Plan");
-  plan.def(nb::init<ThreadPool&, KvCache&>(), "pool"_a, "cache"_a, nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>());
+  plan.def(nb::init<ThreadPool&, KvCache*>(), "pool"_a, "cache"_a.none(), nb::keep_alive<1, 2>(),
+           nb::keep_alive<1, 3>());
   bind_building(plan);
   bind_running(plan);
 }

@@ -154,6 +154,30 @@ class Unpacker {
   int64_t groups_;
 };
 
+// Weights of bf16 are as they are, and only brought side by side: [input][16 outputs] becomes pairs of inputs.
+template <>
+class Unpacker<Format::bf16> {
+ public:
+  FAIRLEAD_INLINE Unpacker(const std::byte* panel, int64_t) : panel_(panel) {}
+
+  FAIRLEAD_INLINE void unpack(int64_t group, std::byte* tile) const {
+    const std::byte* from = panel_ + group * kTileBytes;
+    prefetch<kTileBytes>(from);
+    // Outputs 0 to 7 of two inputs, and 8 to 15, are halves of a register: word i of the one next to word i of the
+    // other.
+    const __m512i side_by_side = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                                  22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    FAIRLEAD_UNROLL
+    for (int pair = 0; pair < kGroup / 2; ++pair) {
+      const __m512i inputs = _mm512_loadu_si512(from + pair * kRowBytes);
+      _mm512_store_si512(tile + pair * kRowBytes, _mm512_permutexvar_epi16(side_by_side, inputs));
+    }
+  }
+
+ private:
+  const std::byte* panel_;
+};
+
 // The sums of up to two blocks of rows by up to two panels.
 template <int Blocks, int Panels>
 struct Sums {
@@ -327,9 +351,10 @@ inline TileProducts::Product product_for(Format format) {
       return tile_product<Format::q5_k>;
     case Format::q6_k:
       return tile_product<Format::q6_k>;
+    case Format::bf16:
+      return tile_product<Format::bf16>;
     case Format::f32:
     case Format::f16:
-    case Format::bf16:
       break;
   }
   return nullptr;

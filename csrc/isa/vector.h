@@ -62,6 +62,8 @@ struct VectorKernels {
   void (*swiglu)(float* out, const float* gate, const float* up, int width);
   // The tanh form of GELU.                                     (Hendrycks and Gimpel, 2016)
   void (*gelu)(float* out, const float* x, int width);
+  // x · Φ(x) itself.
+  void (*exact_gelu)(float* out, const float* x, int width);
   // Attention, one page at a time with a running maximum (Milakov and Gimelshein, 2018); for each type of cache.
   void (*attend_half)(const QueryBlock& block, const Attended& found);
   void (*attend_float)(const QueryBlock& block, const Attended& found);

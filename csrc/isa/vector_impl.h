@@ -74,6 +74,26 @@ void gelu(float* out, const float* x, int width) {
   }
 }
 
+// ½(1 + erf(x / √2)) · x, with erf within 1.5e-7 (Abramowitz and Stegun, 1964, 7.1.26).
+void exact_gelu(float* out, const float* x, int width) {
+  const Floats one = Floats::all(1.0f);
+  for (int i = 0; i < padded(width); i += kLanes) {
+    const Floats a = Floats::load(x + i);
+    const Floats magnitude = max(a, Floats::all(0.0f) - a);
+    const Floats z = magnitude * Floats::all(0.70710678118654752f);
+    const Floats t = reciprocal(fma(z, Floats::all(0.3275911f), one));
+    Floats p = Floats::all(1.061405429f);
+    p = fma(p, t, Floats::all(-1.453152027f));
+    p = fma(p, t, Floats::all(1.421413741f));
+    p = fma(p, t, Floats::all(-0.284496736f));
+    p = fma(p, t, Floats::all(0.254829592f));
+    // What erf lacks of 1, halved: Φ(-|x|).
+    const Floats tail = p * t * exp(Floats::all(0.0f) - z * z) * Floats::all(0.5f);
+    // max(x, 0) - |x| Φ(-|x|) is right on both sides.
+    (max(a, Floats::all(0.0f)) - magnitude * tail).store(out + i);
+  }
+}
+
 void survey_block(const float* x, float scale, float* top, float* total) {
   Floats tops = Floats::load(x);
   for (int i = kLanes; i < kSurveyBlock; i += kLanes) tops = max(Floats::load(x + i), tops);
@@ -313,6 +333,7 @@ constexpr VectorKernels kKernels = {
     .add = add,
     .swiglu = swiglu,
     .gelu = gelu,
+    .exact_gelu = exact_gelu,
     .attend_half = attend<uint16_t>,
     .attend_float = attend<float>,
     .attend_codes = attend<int8_t>,

@@ -36,6 +36,14 @@ def optional_text(value: object) -> str | None:
     return None if value == "" else text(value)
 
 
+def database(value: object) -> str | None:
+    """The path of a file or a `postgresql://` URL; None for the empty text."""
+    given = optional_text(value)
+    if given is not None and "://" in given and not given.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be the path of a file, or a URL that begins with postgresql://")
+    return given
+
+
 def texts(value: object) -> tuple[str, ...]:
     """A list of texts."""
     if not isinstance(value, list | tuple):
@@ -127,6 +135,13 @@ def user_name(value: object) -> str:
     return value
 
 
+def label(value: object) -> str:
+    """A few words that tell things apart: any text of 1 to 200 characters on one line."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 200 or _CONTROL.search(value):
+        raise ValueError("is no label: use 1 to 200 characters without control characters")
+    return value
+
+
 def file_name(value: object) -> str:
     """The name of a file without any folder, on whatever platform."""
     name = text(value)
@@ -135,6 +150,12 @@ def file_name(value: object) -> str:
     if len(name.encode()) > 200:
         raise ValueError("is too long for a file name: at most 200 bytes")
     return name
+
+
+def model_file(value: object) -> str:
+    """The name of a model's file, perhaps in one folder of its own."""
+    folder, slash, name = text(value).rpartition("/")
+    return f"{file_name(folder)}/{file_name(name)}" if slash else file_name(name)
 
 
 def relative_path(value: object) -> str:

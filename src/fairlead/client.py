@@ -7,10 +7,10 @@ Knows nothing of engines, files or terminals.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import NamedTuple, Self, TypedDict, TypeVar, Unpack
+from typing import BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -134,6 +134,18 @@ class _Active(msgspec.Struct, frozen=True):
 Result = TypeVar("Result")
 
 
+class _Vector(msgspec.Struct, frozen=True):
+    """One of `_Embeddings`."""
+
+    embedding: list[float]
+
+
+class _Embeddings(msgspec.Struct, frozen=True):
+    """The body of `/v1/embeddings`."""
+
+    data: list[_Vector]
+
+
 class FairleadClient:
     """The server at `url`; an async context manager.
 
@@ -167,14 +179,14 @@ class FairleadClient:
             response = await self._http.get("/health", timeout=_ANSWER_S)
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             _raise_for(response)
-        return _decode(response.content, Health)
+        return decode(response.content, Health)
 
     async def models(self, words: str = "") -> Models:
         """Every model that the server knows, or those that have all these words in what is known of them."""
         with _reached(self._http):
             response = await self._http.get("/models", params={"q": words} if words else None, timeout=_ANSWER_S)
         _raise_for(response)
-        return _decode(response.content, Models)
+        return decode(response.content, Models)
 
     async def add_model(self, hub: str, file: str, *, name: str | None = None, revision: str = "main") -> ModelInfo:
         """Add a file of a repository on the hub to the models; nothing is fetched yet."""
@@ -186,7 +198,7 @@ class FairleadClient:
         with _reached(self._http):
             response = await self._http.delete(f"/models/{quote(name, safe='')}")
         _raise_for(response)
-        return _decode(response.content, Removed)
+        return decode(response.content, Removed)
 
     async def estimate(self, name: str, *, context_length: int | None = None) -> Estimate:
         """What loading a model would take, and whether it would fit."""
@@ -208,7 +220,7 @@ class FairleadClient:
         with _reached(self._http):
             response = await self._http.get("/queue", params={"user": user} if user else {}, timeout=_ANSWER_S)
         _raise_for(response)
-        return _decode(response.content, Queue)
+        return decode(response.content, Queue)
 
     async def load_model(
         self,
@@ -241,14 +253,19 @@ class FairleadClient:
 
         Closing the iterator stops the generation.
         """
-        async with self._events("/infer_stream", {"prompt": prompt, **options}) as events:
+        async with self.stream("POST", "/infer_stream", body={"prompt": prompt, **options}) as events:
             async for event in events:
                 if event.name == "queued":
-                    yield _decode(event.data, Queued)
+                    yield decode(event.data, Queued)
                 elif event.name == "token":
-                    yield _decode(event.data, Text)
+                    yield decode(event.data, Text)
                 elif event.name == "done":
-                    yield _decode(event.data, Answer)
+                    yield decode(event.data, Answer)
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+        """The vector of each text, of length 1; at most 2,048 texts."""
+        body: dict[str, object] = {"input": list(texts)} | ({} if model is None else {"model": model})
+        return [item.embedding for item in (await self._post("/v1/embeddings", body, _Embeddings)).data]
 
     async def cancel(self, request_id: str) -> None:
         """Stop a request, wherever it is; RequestNotFound where nothing runs under this id."""
@@ -259,24 +276,73 @@ class FairleadClient:
         self, path: str, body: Mapping[str, object], kind: type[Result]
     ) -> AsyncGenerator[LoadProgress | Result]:
         """The steps of something that takes its time, and at last what it came to."""
-        async with self._events(path, body) as events:
+        async with self.stream("POST", path, body=body) as events:
             async for event in events:
                 if event.name == "progress":
-                    yield _decode(event.data, LoadProgress)
+                    yield decode(event.data, LoadProgress)
                 elif event.name == "done":
-                    yield _decode(event.data, kind)
+                    yield decode(event.data, kind)
 
     async def _post(self, path: str, body: Mapping[str, object], kind: type[Result]) -> Result:
+        return await self.call("POST", path, kind, body=body)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        kind: type[Result],
+        *,
+        body: Mapping[str, object] | None = None,
+        query: Mapping[str, str | int] | None = None,
+        within_s: float | None = None,
+    ) -> Result:
+        """Any route that answers with JSON, decoded to `kind`; None of `within_s` waits as long as it takes."""
+        return decode(await self.fetch(method, path, body=body, query=query, within_s=within_s), kind)
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        query: Mapping[str, str | int] | None = None,
+        within_s: float | None = None,
+    ) -> bytes:
+        """The answer of any route as it is."""
+        timeout = httpx.Timeout(within_s, connect=_CONNECT_S)
         with _reached(self._http):
-            response = await self._http.post(path, json=body)
+            response = await self._http.request(method, path, json=body, params=query, timeout=timeout)
         _raise_for(response)
-        return _decode(response.content, kind)
+        return response.content
+
+    async def send_files(
+        self,
+        path: str,
+        files: Mapping[str, bytes | BinaryIO],
+        kind: type[Result],
+        *,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Result:
+        """Post files by their names as a form, and decode the answer to `kind`."""
+        with _reached(self._http):
+            response = await self._http.post(
+                path, files=[("file", (name, content)) for name, content in files.items()], params=query
+            )
+        _raise_for(response)
+        return decode(response.content, kind)
 
     @asynccontextmanager
-    async def _events(self, path: str, body: Mapping[str, object]) -> AsyncIterator[AsyncIterator[Event]]:
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        query: Mapping[str, str | int] | None = None,
+    ) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a stream up to `done`; an `error` event is raised, as is an end without either."""
         with _reached(self._http):
-            async with self._http.stream("POST", path, json=body) as response:
+            async with self._http.stream(method, path, json=body, params=query) as response:
                 if response.is_error:
                     await response.aread()
                     _raise_for(response)
@@ -284,10 +350,11 @@ class FairleadClient:
 
 
 class Event(NamedTuple):
-    """One server-sent event."""
+    """One server-sent event; `id` is where to take its stream up again, where it says so."""
 
     name: str
     data: bytes
+    id: str = ""
 
 
 class EventParser:
@@ -296,6 +363,7 @@ class EventParser:
     def __init__(self) -> None:
         self._rest = b""
         self._name = ""
+        self._id = ""
         self._data: list[bytes] = []
 
     def feed(self, data: bytes) -> Iterator[Event]:
@@ -308,9 +376,11 @@ class EventParser:
                 self._name = value.decode("utf-8", "replace")
             elif field == b"data":
                 self._data.append(value)
+            elif field == b"id":
+                self._id = value.decode("utf-8", "replace")
             elif line in (b"", b"\r"):
                 if self._data:
-                    yield Event(self._name or "message", b"\n".join(self._data))
+                    yield Event(self._name or "message", b"\n".join(self._data), self._id)
                 self._name, self._data = "", []
 
 
@@ -357,7 +427,8 @@ def _error_of(body: bytes, status: int) -> FairleadError:
     return kind(error.message, param=error.param, details=details)
 
 
-def _decode(data: bytes, kind: type[Result]) -> Result:
+def decode(data: bytes, kind: type[Result]) -> Result:
+    """JSON of the server's as a value of `kind`; FairleadError where it is none."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

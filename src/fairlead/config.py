@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from fairlead import checks
@@ -21,8 +21,11 @@ KVType = Literal["f16", "f32", "q8"]
 Policy = Literal["fair", "fcfs"]
 
 CONFIG_FILE = "fairlead.toml"
+DATABASE_FILE = "fairlead.db"
 STARTER = "smollm2-135m"
 """The model that a server without any configuration starts with."""
+EMBEDDER = "all-minilm-l6-v2"
+"""The model that it turns texts into vectors with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,23 @@ class ModelDefaults:
     frequency_penalty: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """A file that belongs to a model and lies beside its weights, wherever these come from."""
+
+    file: str
+    """Its path from the folder of the weights."""
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A model that can be asked for by name, and where its file comes from."""
 
     name: str
     file: str
-    """The name of its file in the models folder, without any folder."""
+    """The name of its file in the models folder; of a model that has companions behind a folder of its own."""
     sources: tuple[Source, ...]
     """Tried in order."""
     sha256: str | None = None
@@ -102,6 +115,37 @@ class ModelEntry:
     quantization: str | None = None
     size_bytes: int | None = None
     defaults: ModelDefaults = ModelDefaults()
+    companions: tuple[Companion, ...] = ()
+
+    @property
+    def parts(self) -> tuple[ModelEntry, ...]:
+        """Its files one by one, each as an entry of its own: the companions, and the weights last."""
+        return (*map(self._part, self.companions), replace(self, companions=()))
+
+    def _part(self, companion: Companion) -> ModelEntry:
+        return replace(
+            self,
+            file=beside(self.file, companion.file),
+            sources=tuple(_source_beside(source, companion.file) for source in self.sources),
+            sha256=companion.sha256,
+            size_bytes=companion.size_bytes,
+            companions=(),
+        )
+
+
+def beside(path: str, other: str) -> str:
+    """The path of another file in the folder of `path`, both with forward slashes."""
+    return str(PurePosixPath(path).parent / other)
+
+
+def _source_beside(source: Source, file: str) -> Source:
+    match source:
+        case HubSource():
+            return replace(source, file=beside(source.file, file))
+        case WheelSource():
+            return replace(source, member=beside(source.member, file))
+        case FileSource():
+            return FileSource(source.path.parent / file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +156,10 @@ class UserSettings:
     """The user's share of a model's time, relative to others'."""
     max_waiting: int | None = None
     """Most of the user's requests that may wait at once; None is `Settings.max_waiting_per_user`."""
+    tokens_per_day: int | None = None
+    """Most tokens, of prompts and answers, in a day (UTC); None is `Settings.tokens_per_day`."""
+    storage_bytes: int | None = None
+    """Most bytes that the user's files may take; None is `Settings.storage_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +177,8 @@ class Settings:
     """Origins of web pages that may call the server besides its own."""
     default_model: str | None = STARTER
     """Loaded at start; None loads nothing."""
+    embedding_model: str = EMBEDDER
+    """Turns texts into vectors where nobody names a model; loaded when it is needed."""
     drain_timeout_s: float = 30.0
     """How long running answers may go on after a SIGTERM."""
     threads: int = 0
@@ -166,6 +216,22 @@ class Settings:
     """Whether users share the cached beginnings of their prompts, and not only those that the configuration wrote."""
     lookup: bool = True
     """Whether answers that quote their prompt are guessed ahead and verified."""
+    tokens_per_day: int | None = None
+    """Most tokens, of prompts and answers, that a user may have in a day (UTC); None is without limit."""
+    storage_bytes: int | None = None
+    """Most bytes that a user's files may take; None is without limit."""
+    database: str | None = None
+    """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
+    grace_s: float = 30.0
+    """How long an answer in a chat goes on that nobody reads any more."""
+    files_share: float = 0.5
+    """The share of a model's context that a chat's files may take."""
+    make_titles: bool = True
+    """Whether chats are named by the model, while nobody waits for an answer."""
+    max_file_bytes: int = 50 << 20
+    """Of a file that is attached to a chat."""
+    max_files_per_chat: int = 50
+    """Most files that a chat may have."""
     users: Mapping[str, UserSettings] = field(default_factory=dict)
     """The users of `fairlead.toml`, by name."""
     models: tuple[ModelEntry, ...] = ()
@@ -178,6 +244,23 @@ class Settings:
         """Where model files are kept."""
         return self.home / "models"
 
+    @property
+    def files_dir(self) -> Path:
+        """Where the bytes of files in chats are kept, each under its SHA-256: `ab/abcdef...`."""
+        return self.home / "files"
+
+    @property
+    def key_secret(self) -> Path:
+        """The file of the secret under which access keys are hashed."""
+        return self.home / "keys.secret"
+
+    @property
+    def database_location(self) -> Path | str:
+        """The file of an SQLite database, or the URL of another."""
+        if self.database is not None and "://" in self.database:
+            return self.database
+        return self.home / Path(self.database or DATABASE_FILE).expanduser()
+
 
 _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "server": {
@@ -186,6 +269,7 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "allowed_hosts": checks.texts,
         "allowed_origins": checks.texts,
         "default_model": checks.optional_text,
+        "embedding_model": checks.model_name,
         "drain_timeout_s": checks.number(0, 86_400),
     },
     "engine": {
@@ -212,6 +296,22 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
         "share_prefixes": checks.boolean,
         "lookup": checks.boolean,
     },
+    "limits": {
+        "tokens_per_day": checks.integer(0, 2**53),
+        "storage_bytes": checks.integer(0, 2**53),
+    },
+    "storage": {
+        "database": checks.database,
+    },
+    "chats": {
+        "grace_s": checks.number(0, 86_400),
+        "files_share": checks.number(0, 0.75),
+        "make_titles": checks.boolean,
+    },
+    "files": {
+        "max_file_bytes": checks.integer(1, 2**40),
+        "max_files_per_chat": checks.integer(1, 10_000),
+    },
 }
 
 _NAMED = ("users", "models")
@@ -220,17 +320,26 @@ _NAMED = ("users", "models")
 _USER: Mapping[str, Check] = {
     "weight": checks.number(0, 1000, above_low=True),
     "max_waiting": checks.integer(1, 65_536),
+    "tokens_per_day": checks.integer(0, 2**53),
+    "storage_bytes": checks.integer(0, 2**53),
 }
 
 _MODEL: Mapping[str, Check] = {
-    "file": checks.file_name,
+    "file": checks.model_file,
     "sources": checks.tables,
+    "companions": checks.tables,
     "sha256": checks.sha256,
     "architecture": checks.text,
     "parameters": checks.text,
     "quantization": checks.text,
     "size_bytes": checks.integer(1, 2**50),
     "defaults": checks.table,
+}
+
+_COMPANION: Mapping[str, Check] = {
+    "file": checks.relative_path,
+    "sha256": checks.sha256,
+    "size_bytes": checks.integer(1, 2**50),
 }
 
 _DEFAULTS: Mapping[str, Check] = {
@@ -311,6 +420,10 @@ def parse_models(document: Document) -> tuple[tuple[ModelEntry, ...], dict[str, 
         given["sources"] = tuple(
             _source(document, (*path, "sources"), source) for source in checks.tables(given["sources"])
         )
+        given["companions"] = tuple(
+            _companion(document, (*path, "companions"), companion)
+            for companion in checks.tables(given.get("companions", []))
+        )
         entries.append(
             ModelEntry(name=name, defaults=ModelDefaults(**defaults), **given)  # type: ignore[arg-type]  # checked
         )
@@ -357,6 +470,13 @@ def _source(document: Document, path: tuple[str, ...], table: Mapping[str, objec
             return WheelSource(given["wheel"], given["member"])
         return FileSource(document.path.parent.absolute() / Path(given["path"]).expanduser())
     raise document.wrong(path, "holds a source that is none of { hub, file }, { wheel, member } and { path }")
+
+
+def _companion(document: Document, path: tuple[str, ...], table: Mapping[str, object]) -> Companion:
+    given = document.checked(table, path, _COMPANION)
+    if "file" not in given:
+        raise document.wrong(path, "holds a companion without its file")
+    return Companion(**given)  # type: ignore[arg-type]  # checked
 
 
 def _checked_overrides(overrides: Mapping[str, object]) -> dict[str, object]:

@@ -21,7 +21,7 @@ from fairlead.api import logs, server
 from fairlead.config import Settings
 from fairlead.errors import ConfigError, ModelNotFound
 from tests.api.sse import Event, events
-from tests.served import HELLO, until
+from tests.served import HELLO, Served, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,10 +192,18 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_own_log")
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::"])
-def test_other_addresses_than_loopback_are_refused(tmp_path: Path, host: str) -> None:
-    with pytest.raises(ConfigError, match="access keys"):
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_other_addresses_than_loopback_are_refused_without_a_key(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="fairlead keys add NAME"):
         server.run(Settings(home=tmp_path, host=host, port=0, default_model=None))
+
+
+@pytest.mark.usefixtures("_own_log")
+def test_a_second_server_on_the_same_data_is_refused(served: Served) -> None:
+    home = served.services.store.database.file
+    assert home is not None
+    with pytest.raises(ConfigError, match="Another server"):
+        server.run(Settings(home=home.parent, port=0, default_model=None))
 
 
 @pytest.mark.usefixtures("_own_log")

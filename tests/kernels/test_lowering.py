@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import _native
@@ -48,15 +49,23 @@ class Recorder:
         return self._rows - 1
 
 
+class NoWeights:
+    """Stands in for a file's weights."""
+
+    def matrix(self, _rows: ir.Rows) -> _native.Weight:
+        return cast(_native.Weight, None)
+
+    def table(self, _rows: ir.Rows) -> _native.Table | None:
+        return cast(_native.Table, "a table")
+
+    def vector(self, rows: ir.Rows) -> NDArray[np.float32]:
+        return np.zeros(rows.end, np.float32)
+
+
 def stages(plan: ir.Plan) -> list[str]:
     """The stages of a plan."""
     recorder = Recorder()
-    lower(
-        plan,
-        cast(_native.Plan, recorder),
-        lambda _rows: cast(_native.Weight, None),
-        lambda rows: np.zeros(rows.end, np.float32),
-    )
+    lower(plan, cast(_native.Plan, recorder), NoWeights())
     return recorder.stages
 
 
@@ -70,7 +79,7 @@ def test_a_layer_takes_few_stages(name: str, layer: list[str], tmp_path: Path) -
     make(tmp_path / "tiny.gguf", name)
     with GGUFFile.open(tmp_path / "tiny.gguf") as file:
         plan = record(file)
-    assert stages(plan) == ["hold", "hold", *layer * plan.kv.layers, "1 products"]
+    assert stages(plan) == ["hold", "hold", *layer * MODELS[name].layers, "1 products"]
 
 
 def test_a_sum_with_what_the_product_reads_is_a_stage_of_its_own() -> None:

@@ -135,3 +135,11 @@ def test_drafts_stand_beside_prompts_and_other_answers(runner: NativeRunner) -> 
     runner.open(1, sampling, other, 0, ())
     assert runner.forward([Chunk(1, other, 0, [4], True)]) == alone
     runner.close(1)
+
+
+def test_the_times_of_stages_cover_a_step_and_name_its_weights(runner: NativeRunner) -> None:
+    chunk = Chunk(1, PROMPT, 0, pages_for(len(PROMPT)), True)
+    stages = runner.stage_times([chunk])
+    assert sum(stage.weight_bytes for stage in stages) == runner.weight_bytes
+    assert {stage.name.split(" ")[0] for stage in stages} == {"hold", "products", "attention"}
+    assert all(stage.seconds > 0 for stage in stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fairlead.kernels import PAGE_TOKENS, instruction_sets, set_instruction_set
-from fairlead.kernels._native import KvCache, Plan, ThreadPool, Weight
+from fairlead.kernels import PAGE_TOKENS, instruction_sets, reference, set_instruction_set
+from fairlead.kernels._native import KvCache, Plan, Table, ThreadPool, Weight
+from tests.kernels.weights import random_blocks
 
 F32 = NDArray[np.float32]
 POOL = ThreadPool(2)
@@ -29,7 +31,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     set_instruction_set(instruction_sets()[-1])
 
 
-class Table:
+class Chosen:
     """A plan that begins with chosen rows: token t is row t of `rows`."""
 
     def __init__(self, rows: F32, cache: KvCache | None = None) -> None:
@@ -70,7 +72,7 @@ widths = st.sampled_from([1, 3, 15, 16, 17, 64, 100, 257])
 def test_norms(width: int, seed: int, scale: float) -> None:
     rows = rows_of(seed, 3, width, scale)
     weight, bias = rows_of(seed + 1, 2, width)
-    table = Table(rows)
+    table = Chosen(rows)
     rms = table.hold(table.plan.rms_norm(table.x, weight, 1e-5), width)
     layer = table.hold(table.plan.layer_norm(table.x, weight, bias, 1e-5), width)
     x = rows.astype(np.float64)
@@ -85,9 +87,10 @@ def test_norms(width: int, seed: int, scale: float) -> None:
 @given(width=widths, seed=st.integers(0, 1000), scale=st.sampled_from([1e-30, 0.1, 1.0, 20.0, 1e6]))
 def test_activations(width: int, seed: int, scale: float) -> None:
     rows = rows_of(seed, 4, width, scale)
-    table = Table(rows)
+    table = Chosen(rows)
     gated = table.hold(table.plan.swiglu(table.x, table.x), width)
     gelu = table.hold(table.plan.gelu(table.x), width)
+    exact = table.hold(table.plan.exact_gelu(table.x), width)
     doubled = table.hold(table.plan.add(table.x, table.x), width)
     x = rows.astype(np.float64)
     np.testing.assert_array_equal(table.output(doubled, 4), rows + rows)
@@ -95,6 +98,8 @@ def test_activations(width: int, seed: int, scale: float) -> None:
         np.testing.assert_allclose(table.output(gated, 4), x * x / (1 + np.exp(-x)), rtol=1e-5, atol=1e-9 * scale)
     expected = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     np.testing.assert_allclose(table.output(gelu, 4), expected, rtol=1e-4, atol=1e-6 * scale)
+    expected = x * np.vectorize(lambda z: (1 + math.erf(z / math.sqrt(2))) / 2)(x)
+    np.testing.assert_allclose(table.output(exact, 4), expected, rtol=1e-6, atol=5e-7 * min(scale, 10))
 
 
 def naive_attention(q: F32, k: F32, v: F32, heads: int, kv_heads: int) -> NDArray[np.float64]:
@@ -124,7 +129,7 @@ def test_paged_attention_equals_naive(data: st.DataObject) -> None:
     pages = data.draw(st.permutations(range(8)))
 
     cache = KvCache(layers=2, heads=kv_heads, head_dim=head_dim, pages=8, type=kv_type)
-    table = Table(rows, cache)
+    table = Chosen(rows, cache)
     packed = [f32_weight(keys), f32_weight(values)]
     k, v, out = (table.plan.buffer(width) for width in (kv_heads * head_dim, kv_heads * head_dim, heads * head_dim))
     table.plan.products(table.x, [(packed[0], None, k, False), (packed[1], None, v, False)])
@@ -211,7 +216,7 @@ def naive_attention_of_last(query: F32, keys: F32, values: F32) -> NDArray[np.fl
 @pytest.mark.parametrize("kv_type", ["f16", "q8"])
 @pytest.mark.parametrize("scale", [0.0, 1e-42, 1e-30, 1e30, 3e38])
 def test_the_cache_holds_extreme_keys_and_values_without_infinities(scale: float, kv_type: str) -> None:
-    table = Table((rows_of(5, 40, 16).clip(-1, 1) * scale).astype(np.float32), KvCache(
+    table = Chosen((rows_of(5, 40, 16).clip(-1, 1) * scale).astype(np.float32), KvCache(
         layers=1, heads=1, head_dim=16, pages=2, type=kv_type
     ))  # fmt: skip
     query, key, out = (table.plan.buffer(16) for _ in range(3))
@@ -234,7 +239,7 @@ def test_rotation_turns_the_right_pairs(style: str) -> None:
     partner = 2 if style == "halves" else 1
     rows[:, 0], rows[:, partner], rows[:, 4] = 1.0, 0.5, 2.0  # the first pair; dimensions 4 and 5 are not turned
     cache = KvCache(layers=1, heads=1, head_dim=6, pages=1, type="f32")
-    table = Table(rows, cache)
+    table = Chosen(rows, cache)
     same = f32_weight(np.eye(6, dtype=np.float32))
     q, k, v, out = (table.plan.buffer(6) for _ in range(4))
     table.plan.products(table.x, [(same, None, buffer, False) for buffer in (q, k, v)])
@@ -264,9 +269,120 @@ def test_rotation_turns_the_right_pairs(style: str) -> None:
     ],
 )
 def test_steps_that_contradict_themselves_are_refused(change: dict[str, list[int]], message: str) -> None:
-    table = Table(rows_of(0, 4, 16))
+    table = Chosen(rows_of(0, 4, 16))
     step = {
         "tokens": [0, 1], "positions": [0, 1], "first_row": [0, 2], "first_page": [0, 1], "pages": [0], "selected": [1]
     } | change  # fmt: skip
     with pytest.raises(ValueError, match=message):
         table.plan.run(**{key: np.array(value, np.int32) for key, value in step.items()})
+
+
+class Texts:
+    """A plan without a cache, for whole texts: token t is row t of a table."""
+
+    def __init__(self, tokens: F32, threads: int = 2) -> None:
+        self.plan = Plan(ThreadPool(threads), None)
+        self.table = Table(0, np.ascontiguousarray(tokens).view(np.uint8).ravel(), *tokens.shape)
+        self.x = self.plan.buffer(tokens.shape[1])
+        self.plan.hold(self.x, self.plan.table(self.table, "token"))
+
+    def run(self, texts: list[list[int]], **change: list[int]) -> None:
+        first = np.cumsum([0, *map(len, texts)]).astype(np.int32)
+        step = {
+            "tokens": [token for text in texts for token in text],
+            "positions": [place for text in texts for place in range(len(text))],
+            "first_row": first, "first_page": 0 * first, "pages": [], "selected": first[:-1],
+        } | change  # fmt: skip
+        self.plan.run(**{key: np.array(value, np.int32) for key, value in step.items()})
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_every_token_attends_to_its_whole_text_and_to_no_other(data: st.DataObject) -> None:
+    heads, head_dim = data.draw(st.integers(1, 4)), data.draw(st.sampled_from([5, 16, 32, 64]))
+    lengths = data.draw(st.lists(st.integers(1, 100), min_size=1, max_size=4))
+    rows = rows_of(data.draw(st.integers(0, 1000)), sum(lengths), heads * head_dim)
+    texts = Texts(rows, threads=data.draw(st.integers(1, 3)))
+    keys, values = (rows_of(seed, heads * head_dim, heads * head_dim, 1 / head_dim) for seed in (1, 2))
+    k, v, out = (texts.plan.buffer(heads * head_dim) for _ in range(3))
+    packed = [f32_weight(keys), f32_weight(values)]
+    texts.plan.products(texts.x, [(packed[0], None, k, False), (packed[1], None, v, False)])
+    texts.plan.bidirectional_attention(out, texts.x, k, v, heads=heads, scale=0.5)
+    ends = np.cumsum(lengths)
+    texts.run([list(range(end - length, end)) for end, length in zip(ends, lengths, strict=True)])
+    found = np.split(texts.plan.rows(out, len(rows)), ends[:-1])
+    for x, ours in zip(np.split(rows, ends[:-1]), found, strict=True):
+        q, key, value = (
+            part.astype(np.float64).reshape(len(x), heads, -1) for part in (x / 2, x @ keys.T, x @ values.T)
+        )
+        scores = np.einsum("qhd,khd->hqk", q, key)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        expected = np.einsum("hqk,khd->qhd", weights / weights.sum(-1, keepdims=True), value).reshape(len(x), -1)
+        np.testing.assert_allclose(ours, expected, atol=2e-5 * max(1, np.abs(expected).max()))
+
+
+@settings(max_examples=10, deadline=None)
+@given(width=widths, lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 100))
+def test_texts_are_pooled_by_their_mean_and_normalised(width: int, lengths: list[int], seed: int) -> None:
+    rows = rows_of(seed, sum(lengths), width)
+    texts = Texts(rows)
+    mean, unit, first = (texts.plan.buffer(width, selected=True) for _ in range(3))
+    texts.plan.hold(mean, texts.plan.mean(texts.x))
+    texts.plan.hold(unit, texts.plan.l2_norm(texts.plan.mean(texts.x)))
+    texts.plan.hold(first, texts.plan.select(texts.x))
+    ends = np.cumsum(lengths)
+    texts.run([list(range(end - length, end)) for end, length in zip(ends, lengths, strict=True)])
+    expected = np.stack([part.astype(np.float64).mean(0) for part in np.split(rows, ends[:-1])])
+    np.testing.assert_allclose(texts.plan.rows(mean, len(lengths)), expected, atol=1e-6)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(texts.plan.rows(unit, len(lengths)), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(texts.plan.rows(first, len(lengths)), rows[[0, *ends[:-1]]])
+
+
+@pytest.mark.parametrize("number", [0, 1, 30])
+def test_tables_are_looked_up_by_token_position_and_type(number: int) -> None:
+    form = reference.FORMATS[number]
+    texts = Texts(rows_of(0, 8, 20))
+    data = random_blocks(number, 6, 20, seed=1)
+    expected = reference.dequantise(number, data, 6, 20)
+    table = Table(number, data, 6, 20)
+    assert table.nbytes == 6 * 20 * form.block_bytes
+    by_position, by_type = texts.plan.buffer(20), texts.plan.buffer(20)
+    texts.plan.hold(by_position, texts.plan.table(table, "position"))
+    texts.plan.hold(by_type, texts.plan.table(table, "type"))
+    texts.run([[5, 6, 7], [1]])
+    np.testing.assert_array_equal(texts.plan.rows(by_position, 4), expected[[0, 1, 2, 0]])
+    np.testing.assert_array_equal(texts.plan.rows(by_type, 4), expected[[0, 0, 0, 0]])
+    with pytest.raises(ValueError, match="longer than there are positions"):
+        texts.run([[0] * 7])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": [0, 1, 2, 1]}, "whole texts"),
+        ({"positions": [1, 2, 3, 0]}, "whole texts"),
+        ({"first_page": [0, 1, 1], "pages": [0]}, "no pages"),
+        ({"tokens": [0, 1, 2, 8]}, "token is out of range"),
+        ({"tokens": [0, 1, 2, -1]}, "token is out of range"),
+    ],
+)
+def test_texts_that_are_not_whole_are_refused(change: dict[str, list[int]], message: str) -> None:
+    texts = Texts(rows_of(0, 8, 16))
+    with pytest.raises(ValueError, match=message):
+        texts.run([[0, 1, 2], [3]], **change)
+
+
+def test_tables_and_attention_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be q8_0"):
+        Table(8, np.zeros(34, np.uint8), 1, 32)
+    with pytest.raises(ValueError, match="cannot have 7 bytes"):
+        Table(0, np.zeros(7, np.uint8), 1, 2)
+    texts = Texts(rows_of(0, 8, 16))
+    out = texts.plan.buffer(16)
+    with pytest.raises(ValueError, match="heads do not divide"):
+        texts.plan.bidirectional_attention(out, texts.x, texts.x, texts.x, heads=3, scale=1.0)
+    with pytest.raises(ValueError, match="no cache"):
+        texts.plan.attention(out, texts.x, texts.x, texts.x, out, layer=0, heads=1, scale=1.0, rope="halves")
+    with pytest.raises(ValueError, match="indexed by"):
+        texts.plan.table(texts.table, "colour")

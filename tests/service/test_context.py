@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 from typing import cast
 
@@ -102,10 +104,12 @@ def test_the_last_turn_is_never_dropped() -> None:
 
 
 @given(count=st.integers(1, 30), context_length=st.integers(40, 400), longest=st.none() | st.integers(1, 50))
-def test_no_more_is_dropped_than_must_be(count: int, context_length: int, longest: int | None) -> None:
+def test_no_more_blocks_are_dropped_than_must_be(count: int, context_length: int, longest: int | None) -> None:
     messages = chat(*(f"number {index}" for index in range(2 * count - 1)))
     request = GenerationRequest(messages=messages, on_overflow="drop_oldest", max_tokens=longest)
-    kept_free = min(longest or context_length, context_length // 4)
+    room = context_length - min(longest or context_length, context_length // 4)
+    whole, block = len(TEMPLATE.render(messages)), room // 4
+    enough = math.ceil((whole - room) / block) * block
     try:
         context = fit(request, model(context_length=context_length))
     except PromptTooLong:
@@ -113,8 +117,24 @@ def test_no_more_is_dropped_than_must_be(count: int, context_length: int, longes
         return
     dropped = context.dropped_messages
     assert list(context.tokens) == TEMPLATE.render(messages[dropped:])
-    assert dropped == 0 or len(TEMPLATE.render(messages[dropped - 2 :])) > context_length - kept_free
-    assert dropped == len(messages) - 1 or len(context.tokens) <= context_length - kept_free
+    assert context.dropped_tokens == whole - len(context.tokens)
+    assert dropped in (0, len(messages) - 1) or context.dropped_tokens >= enough
+    assert dropped == 0 or whole - len(TEMPLATE.render(messages[dropped - 2 :])) < enough
+    assert dropped == len(messages) - 1 or len(context.tokens) <= room
+
+
+def test_what_a_growing_conversation_keeps_begins_alike_for_several_turns() -> None:
+    said = [f"number {index}" for index in range(121)]
+    begins = []
+    for count in range(1, len(said) + 1, 2):
+        request = GenerationRequest(messages=chat(*said[:count]), on_overflow="drop_oldest")
+        begins.append(fit(request, model(context_length=600)).dropped_messages)
+    assert begins == sorted(begins)
+    cuts = sum(before != after for before, after in itertools.pairwise(begins))
+    turn = len(TEMPLATE.render(chat(*said[:2]))) - len(TEMPLATE.render(chat(said[0])))
+    per_block = 600 * 3 // 4 // 4 // (2 * turn)
+    assert per_block > 1
+    assert 1 < cuts <= len(begins) / per_block + 1
 
 
 def test_defaults_are_the_requests_the_models_and_the_servers() -> None:

@@ -30,6 +30,7 @@ def test_the_footprint_of_a_file(tmp_path: Path) -> None:
         (embedding,) = file.tensors.values()
         assert footprint.weight_bytes == packed_bytes(embedding.format, *embedding.shape)
     kv = description.kv
+    assert kv is not None
     assert footprint.kv_bytes_per_token == 2 * kv.layers * kv.heads * kv.head_dim * 2
     assert footprint.trained_context == description.context_length
 
@@ -42,6 +43,7 @@ def test_the_cache_takes_what_was_estimated(kv_type: KVType, tmp_path: Path) -> 
         settings = Settings(home=tmp_path, kv_type=kv_type)
         footprint = Footprint.of(description, file.tensors.values(), settings)
     kv = description.kv
+    assert kv is not None
     cache = KvCache(layers=kv.layers, heads=kv.heads, head_dim=kv.head_dim, pages=4, type=kv_type)
     assert footprint.estimate(4 * PAGE_TOKENS).kv_bytes == cache.nbytes
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from fairlead.errors import EngineFailed
 from fairlead.service.answer import Answer, Candidate, Result, TokenLogprob
+from fairlead.service.reports import result_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +50,7 @@ def ended(answer: Answer) -> Result:
 
 def result_json(result: Result) -> dict[str, object]:
     """The end of an answer in Fairlead's own dialect."""
-    usage, context = result.usage, result.context
-    return {
-        "id": result.id,
-        "model": result.model,
-        "finish_reason": result.finish_reason,
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cached_tokens": usage.cached_tokens,
-        },
-        "timing": asdict(result.timing),
-        "context": {"dropped_messages": context.dropped_messages, "dropped_tokens": context.dropped_tokens},
-    }
+    return {"id": result.id, "model": result.model, "finish_reason": result.finish_reason, **result_report(result)}
 
 
 def logprobs_json(logprobs: Iterable[TokenLogprob]) -> list[dict[str, object]]:

@@ -11,14 +11,25 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import errors, models, native, openai, reference
+from fairlead.api import chats, errors, files, me, models, native, openai, reference
+from fairlead.api import embeddings as embedding_routes
+from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
-from fairlead.api.security import Door
+from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.chats import Chats
+from fairlead.service.composing import Composer
+from fairlead.service.conversations import Conversations
+from fairlead.service.documents import ChatDocuments, FileLimits
+from fairlead.service.embeddings import Embeddings
 from fairlead.service.generation import Generator
+from fairlead.service.live import LiveAnswers
 from fairlead.service.metrics import Metrics
+from fairlead.service.people import People
 from fairlead.service.registry import Registry
+from fairlead.service.store import Store
+from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
 
@@ -31,29 +42,32 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
         registry: the models, where they are not those of the settings.
 
     Raises:
-        ModelNotFound, ConfigError: there is no such model.
+        ModelNotFound, ConfigError: there is no such model, or the database's URL is none.
     """
-    registry = registry or Registry(settings)
-    metrics = Metrics(registry.engine_stats)
-    users = Users(settings.users, settings.max_waiting_per_user)
-    generator = Generator(registry, metrics, users, max_waiting=settings.max_waiting)
-    services = Services(registry, generator, users, metrics)
+    services = _services(settings, registry or Registry(settings))
+    registry = services.registry
     chosen = model or settings.default_model
     first = registry.add(chosen) if chosen is not None else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await services.store.open()
+        await services.documents.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
         finally:
+            await services.conversations.close()
+            await services.documents.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
+            await services.people.close()
+            await services.store.close()
 
     middleware = [
-        Middleware(RequestLog, metrics=metrics),
+        Middleware(RequestLog, metrics=services.metrics),
         Middleware(Door, hosts=settings.allowed_hosts, origins=settings.allowed_origins),
     ]
     if settings.allowed_origins:
@@ -66,6 +80,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
                 expose_headers=["X-Request-Id"],
             )
         )
+    middleware.append(Middleware(Identity, keyring=services.people.keyring))  # behind CORS, which asks without a key
     app = FastAPI(
         title="Fairlead",
         version=fairlead.__version__,
@@ -77,7 +92,40 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.state.services = services
     errors.install(app)
     app.include_router(native.router)
+    app.include_router(me.router)
     app.include_router(models.router)
+    app.include_router(chats.router)
+    app.include_router(files.router)
     app.include_router(openai.router)
+    app.include_router(embedding_routes.router)
     reference.install(app)
     return app
+
+
+def _services(settings: Settings, registry: Registry) -> Services:
+    """The services of one server, none of them started."""
+    metrics = Metrics(registry.engine_stats)
+    store = Store(settings)
+    people = People(store.database, settings, local_only=is_local(settings.host))
+    users = Users(settings.users, settings.max_waiting_per_user, people.usage.count)
+    waiting, admit = settings.max_waiting, people.usage.check
+    generator = Generator(registry, metrics, users, max_waiting=waiting, admit=admit)
+    embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
+    limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
+    documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    live = LiveAnswers(store.database, settings.grace_s)
+    metrics.chat_answers.set_function(lambda: live.count)
+    composer = Composer(store.database, generator, documents, settings.files_share)
+    titles = Titles(store.database, generator, enabled=settings.make_titles)
+    return Services(
+        registry=registry,
+        generator=generator,
+        embeddings=embeddings,
+        users=users,
+        metrics=metrics,
+        store=store,
+        people=people,
+        chats=Chats(store.database, live, documents, registry.check_name),
+        conversations=Conversations(store.database, generator, live, composer, titles),
+        documents=documents,
+    )

@@ -23,14 +23,22 @@ logger = logging.getLogger(__name__)
 
 STATUS: Final[dict[type[FairleadError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request_error"),
+    errors.Unauthorized: (401, "authentication_error"),
     errors.NotFound: (404, "not_found_error"),
     errors.Conflict: (409, "conflict_error"),
     errors.ModelFileError: (422, "model_file_error"),
+    errors.FileTooLarge: (413, "file_error"),
+    errors.UnsupportedFile: (415, "file_error"),
+    errors.UnreadableFile: (422, "file_error"),
+    errors.TokensUsedUp: (429, "rate_limit_error"),
     errors.QueueFull: (429, "rate_limit_error"),
     errors.DownloadError: (502, "download_error"),
     errors.ModelNotReady: (503, "unavailable_error"),
     errors.Draining: (503, "unavailable_error"),
     errors.EngineFailed: (503, "engine_error"),
+    errors.StorageFailed: (503, "storage_error"),
+    errors.StorageUsedUp: (507, "insufficient_storage_error"),
+    errors.StorageFull: (507, "insufficient_storage_error"),
     errors.DoesNotFit: (507, "insufficient_memory_error"),
     FairleadError: (500, "server_error"),
 }
@@ -40,6 +48,7 @@ _RETRY_AFTER_S: Final[dict[type[FairleadError], float]] = {
     errors.ModelNotReady: 2,
     errors.Draining: 5,
     errors.EngineFailed: 5,
+    errors.StorageFailed: 5,
 }
 
 _HTTP_CODES: Final = {
@@ -71,10 +80,11 @@ def response_of(error: FairleadError) -> JSONResponse:
     """The answer that tells of an error, with Retry-After where trying again makes sense."""
     status, _ = _row(error)
     headers = {}
-    if isinstance(error, errors.QueueFull):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    elif type(error) in _RETRY_AFTER_S:
-        headers["Retry-After"] = str(_RETRY_AFTER_S[type(error)])
+    after_s = error.details.get("retry_after_s", _RETRY_AFTER_S.get(type(error)))
+    if isinstance(after_s, int | float):
+        headers["Retry-After"] = str(math.ceil(after_s))
+    if isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = 'Bearer realm="fairlead"'
     return JSONResponse(body_of(error), status, headers)
 
 

@@ -23,8 +23,6 @@ from fairlead.service.progress import Progress, Watcher
 
 router = APIRouter(route_class=JsonRoute, tags=["models"])
 
-CAPABILITIES = ("chat", "completion")
-
 
 @router.get("/models")
 async def models(services: Served, q: Annotated[str, Query(max_length=200)] = "") -> JSONResponse:
@@ -121,7 +119,7 @@ def model_json(status: ModelStatus) -> dict[str, object]:
     told = asdict(status)
     memory = {name: told.pop(name) for name in ("estimated_bytes", "measured_bytes", "used_bytes")}
     progress = None if status.progress is None else _progress_json(status.progress)
-    return {**told, "capabilities": CAPABILITIES, "memory": memory, "progress": progress}
+    return {**told, "memory": memory, "progress": progress}
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from fairlead.api.schemas import (
     UserName,
 )
 from fairlead.api.security import JsonRoute, is_loopback
-from fairlead.api.services import Asker, RequestId, Served
+from fairlead.api.services import Asker, Proven, RequestId, Served
 from fairlead.api.sse import Events, EventStream, encode, ends_in_error, while_connected
 from fairlead.service.answer import Answer
 from fairlead.service.queue import queue_of
@@ -102,9 +102,10 @@ async def infer_stream(
 
 
 @router.post("/cancel", tags=["generation"])
-async def cancel(body: CancelBody, services: Served) -> JSONResponse:
-    """Stop the generation with this id, wherever it is."""
-    services.generator.cancel(body.id)
+async def cancel(body: CancelBody, services: Served, proven: Proven) -> JSONResponse:
+    """Stop the generation with this id, wherever it is; with a key, only one's own."""
+    if not services.conversations.cancel(body.id, proven):
+        services.generator.cancel(body.id, proven)
     return JSONResponse({"id": body.id, "cancelled": True})
 
 

@@ -106,8 +106,8 @@ def seconds(keep_alive: float | str | None) -> float | None:
     return None if keep_alive is None else float(keep_alive)
 
 
-class Sampled(Body):
-    """The fields of every request to generate."""
+class Drawn(Body):
+    """How an answer is drawn: what all requests to generate have in common."""
 
     model: Name | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -125,7 +125,6 @@ class Sampled(Body):
     seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
     stop: StopString | Stops | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    on_overflow: Overflow | None = None
     keep_alive: KeepAlive | None = None
     user: UserName | None = None
     priority: Literal["low", "normal", "high"] | None = None
@@ -134,7 +133,7 @@ class Sampled(Body):
         """The most tokens asked for."""
         return self.max_tokens
 
-    def sampled(self, asker: str) -> GenerationRequest:
+    def drawn(self, asker: str) -> GenerationRequest:
         """The request without its prompt; InvalidRequest where fields contradict each other.
 
         `asker` is whose it is where the body does not say.
@@ -160,9 +159,18 @@ class Sampled(Body):
             stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             timeout_s=self.timeout_s,
             priority=self.priority or "normal",
-            on_overflow=self.on_overflow or "error",
             keep_alive=seconds(self.keep_alive),
         )
+
+
+class Sampled(Drawn):
+    """The fields of every request to generate from what it brings along."""
+
+    on_overflow: Overflow | None = None
+
+    def sampled(self, asker: str) -> GenerationRequest:
+        """As `drawn`, with what to do where the prompt does not fit."""
+        return replace(self.drawn(asker), on_overflow=self.on_overflow or "error")
 
 
 class InferBody(Sampled):

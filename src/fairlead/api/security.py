@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import socket
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import pydantic_core
@@ -22,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fairlead.api.errors import http_error
+from fairlead.errors import ConfigError
 
 MAX_BODY_BYTES: Final = 2 << 20
 """Four times the text of a 128 thousand token context."""
@@ -73,6 +75,15 @@ class Door:
         return name in self._hosts or name == "localhost" or is_loopback(name)
 
 
+def is_local(host: str) -> bool:
+    """Whether a server that listens there can be reached from this machine alone; ConfigError for no address."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"The host {host!r} is no address to listen on: {error}.", param="host") from None
+    return all(is_loopback(str(address[0])) for *_, address in found)
+
+
 def is_loopback(address: str) -> bool:
     """Whether this is the numeric address of the machine itself."""
     try:
@@ -83,6 +94,8 @@ def is_loopback(address: str) -> bool:
 
 class JsonRequest(Request):
     """A request whose body is bounded and read by a parser that withstands hostile JSON."""
+
+    most_bytes: ClassVar[int] = MAX_BODY_BYTES
 
     async def body(self) -> bytes:
         """The body; HTTPException 413 or 408 where it is too large or too slow."""
@@ -101,25 +114,31 @@ class JsonRequest(Request):
         number that JSON does not have is refused. Raises json.JSONDecodeError, which FastAPI knows.
         """
         try:
-            return pydantic_core.from_json(await self.body(), allow_inf_nan=False)
+            value = pydantic_core.from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
+        person = self.scope["state"].get("person")
+        if person is not None and isinstance(value, dict) and "user" in value:
+            value["user"] = person  # the key says who asks, whatever the body does
+        return value
 
     async def _read(self) -> bytes:
         declared = self.headers.get("content-length", "0")
         chunks = bytearray()
-        if not declared.isdecimal() or int(declared[:20]) <= MAX_BODY_BYTES:
+        if not declared.isdecimal() or int(declared[:20]) <= self.most_bytes:
             async for chunk in self.stream():
                 chunks += chunk
-                if len(chunks) > MAX_BODY_BYTES:
+                if len(chunks) > self.most_bytes:
                     break
             else:
                 return bytes(chunks)
-        raise HTTPException(413, f"The body may have {MAX_BODY_BYTES} bytes at most.")
+        raise HTTPException(413, f"The body may have {self.most_bytes} bytes at most.")
 
 
 class JsonRoute(APIRoute):
     """A route whose body, where its method has one, is JSON."""
+
+    request_class: ClassVar[type[JsonRequest]] = JsonRequest
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler behind the check of the content type."""
@@ -128,7 +147,7 @@ class JsonRoute(APIRoute):
         async def checked(request: Request) -> Response:
             if request.method in _WITH_A_BODY and not _is_json(request.headers.get("content-type", "")):
                 raise HTTPException(415, "Send the body as Content-Type: application/json.")
-            return await handle(JsonRequest(request.scope, request.receive))
+            return await handle(self.request_class(request.scope, request.receive))
 
         return checked
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -22,6 +21,7 @@ from fastapi import FastAPI
 from fairlead.api import logs
 from fairlead.api.app import create_app
 from fairlead.api.protocol import BoundedProtocol
+from fairlead.api.security import is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
 from fairlead.errors import ConfigError
@@ -42,7 +42,7 @@ def run(settings: Settings, model: str | None = None, *, log_format: logs.LogFor
         log_format: how the log on standard error is written.
 
     Raises:
-        ConfigError: the address is not one to listen on, or is taken.
+        ConfigError: the address is not one to listen on, or is taken; or the database cannot be used.
         ModelNotFound: there is no such model.
     """
     logs.set_up(log_format)
@@ -97,18 +97,35 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     host, port = listener.getsockname()[:2]
-    logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     try:
+        await services.store.open()  # before the rest starts, so that a refusal is all that is said
+        await _see_that_keys_guard(services, settings.host)
+        logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await server.serve([listener])
     finally:
         for task in drains:
             task.cancel()
+        await services.documents.close()
         await services.registry.close(force=server.force_exit)
+        await services.conversations.close()
+        await services.people.close()
+        await services.store.close()
     logger.info("ended")
 
 
+async def _see_that_keys_guard(services: Services, host: str) -> None:
+    """ConfigError where others could reach the server, and it has no key to ask for."""
+    if not is_local(host) and not await services.people.keyring.has_valid():
+        raise ConfigError(
+            f"Others can reach {host}, and no access key exists that they would need: make one with "
+            "`fairlead keys add NAME`, or listen on 127.0.0.1.",
+            param="host",
+        )
+
+
 async def _drain(services: Services, timeout_s: float, server: uvicorn.Server) -> None:
-    await services.generator.drain(timeout_s)
+    await asyncio.gather(services.generator.drain(timeout_s), services.embeddings.drain(timeout_s))
+    await services.conversations.close()
     server.should_exit = True
 
 
@@ -119,12 +136,6 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"The host {host!r} is no address to listen on: {error}.", param="host") from None
     family, _, _, _, address = found[0]
-    if any(not ipaddress.ip_address(str(item[4][0])).is_loopback for item in found):
-        raise ConfigError(
-            f"The server listens on this machine's own addresses alone, such as 127.0.0.1, and {host} is another: "
-            "this version has no access keys, so anybody on the network could use it.",
-            param="host",
-        )
     # The protocol is named because asyncio switches Nagle's algorithm off only where it is; with it on, a token
     # would wait up to 40 ms for the client to acknowledge the one before.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

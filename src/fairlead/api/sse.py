@@ -38,6 +38,11 @@ encode = msgspec.json.Encoder().encode
 """To JSON in UTF-8 on one line."""
 
 
+def event(event_id: str, name: str, data: object) -> bytes:
+    """One event; its id must not hold line ends."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), name.encode(), encode(data))
+
+
 class Events:
     """Writes events with names, and ids counted from 1."""
 
@@ -47,7 +52,7 @@ class Events:
     def event(self, name: str, data: object) -> bytes:
         """One event."""
         self._last += 1
-        return b"id: %d\nevent: %b\ndata: %b\n\n" % (self._last, name.encode(), encode(data))
+        return event(str(self._last), name, data)
 
 
 class EventStream(Response):

@@ -20,7 +20,8 @@ from fairlead.engine.messages import Load, Loaded
 from fairlead.errors import DoesNotFit, InvalidRequest
 from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import PAGE_TOKENS
-from fairlead.kernels.native_runner import NativeRunner, load
+from fairlead.kernels.loading import load_decoder
+from fairlead.kernels.native_runner import NativeRunner
 from fairlead.models import ModelDescription, describe, record
 from fairlead.service.capacity import available_bytes
 from fairlead.service.memory import Footprint
@@ -146,4 +147,4 @@ def _load(path: Path, kv_tokens: int, settings: Settings, threads: int) -> tuple
         threads=threads,
         max_batch_tokens=settings.max_batch_tokens,
     )
-    return load(command, lambda _done, _total: None)
+    return load_decoder(command, lambda _done, _total: None)

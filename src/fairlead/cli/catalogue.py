@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fairlead import checks
-from fairlead.cli.options import Config, Home, Url, address
+from fairlead.cli.options import Config, Home, Key, Url, address
 from fairlead.cli.terminal import note, progress, safe, size, table
 from fairlead.config import HubSource, ModelEntry, Settings, load_settings
 from fairlead.errors import ConfigError
@@ -50,6 +50,7 @@ def list_models(
 def show(
     name: Annotated[str, typer.Argument(help="A model's name, or a GGUF file.", metavar="NAME|FILE")],
     url: Url = None,
+    access_key: Key = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -72,7 +73,7 @@ def show(
     }
     facts |= _of_file(path) if path else {}
     facts["defaults"] = _defaults(entry)
-    facts["memory"] = asyncio.run(_memory(entry, settings, url))
+    facts["memory"] = asyncio.run(_memory(entry, settings, url, access_key))
     for key, value in facts.items():
         if value:
             typer.echo(f"{key:<16}{safe(value)}")
@@ -103,7 +104,7 @@ def add(
 ) -> None:
     """Add a model for good: a file on the hub, for `fairlead pull`, or one on this machine, used where it lies."""
     from fairlead.gguf.catalogue import Catalogue, entry_for_file, entry_for_hub
-    from fairlead.gguf.reader import GGUFFile
+    from fairlead.gguf.opening import open_model
 
     if name is not None:
         _checked("--name", checks.model_name, name)
@@ -112,7 +113,7 @@ def add(
         entry = entry_for_hub(HubSource(repo, path, _checked("--revision", checks.revision, revision)), name)
     else:
         entry = entry_for_file(Path(source), name)
-        GGUFFile.open(Path(source).expanduser()).close()  # says so where it cannot be used
+        open_model(Path(source).expanduser()).close()  # says so where it cannot be used
     added = Catalogue(load_settings(home, config)).add(entry)
     note(f"{added.name} is added" + ("." if file is None else f"; `fairlead pull {added.name}` fetches it."))
 
@@ -137,7 +138,8 @@ def verify(
         known = catalogue.shelf.checksum(entry, path) is not None
         try:
             with progress(entry.name) as update:
-                found = catalogue.shelf.prove(entry, path, lambda done, total: update("verifying", done, total))
+                for part, of_part in catalogue.shelf.parts(entry, path):  # the weights last
+                    found = catalogue.shelf.prove(part, of_part, lambda done, total: update("verifying", done, total))
         except ModelFileError as error:
             typer.echo(safe(f"{entry.name}: WRONG: {error.message}"))
             wrong = True
@@ -162,12 +164,12 @@ def remove(names: Names, home: Home = None, config: Config = None) -> None:
         note(f"{entry.name}: {size(freed)} given back" + ("; it is struck out." if added else "."))
 
 
-async def _memory(entry: ModelEntry, settings: Settings, url: str | None) -> str | None:
+async def _memory(entry: ModelEntry, settings: Settings, url: str | None, key: str | None) -> str | None:
     """What a running server estimates; None where there is none, or it does not know the model."""
     from fairlead.client import FairleadClient
     from fairlead.errors import FairleadError
 
-    async with FairleadClient(address(settings, url)) as client:
+    async with FairleadClient(address(settings, url), key) as client:
         try:
             told = await client.estimate(entry.name)
         except FairleadError:  # no server; or none of its models; or nothing to estimate by
@@ -194,9 +196,9 @@ def _checked(what: str, check: Callable[[object], str], value: str) -> str:
 
 
 def _of_file(path: Path) -> dict[str, str | None]:
-    from fairlead.gguf.reader import GGUFFile
+    from fairlead.gguf.opening import open_model
 
-    with GGUFFile.open(path) as file:
+    with open_model(path) as file:
         context = file.get_int(f"{file.architecture}.context_length", default=0)
         return {
             "architecture": file.architecture,

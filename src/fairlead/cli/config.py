@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import typer
@@ -13,6 +14,8 @@ from fairlead.config import CONFIG_FILE, load_settings
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
 _NOT_SHOWN = ("users", "models", "model_defaults")
+_PASSWORD = re.compile(r"(?<=:)[^/@:]+(?=@)")
+"""In a URL."""
 
 
 @app.callback()
@@ -31,6 +34,7 @@ def check(home: Home = None, config: Config = None) -> None:
     typer.echo(safe(f"{path} is right." if path.exists() else f"There is no {path}: these are the defaults."))
     for item in fields(settings):
         if item.name not in _NOT_SHOWN:
-            typer.echo(safe(f"  {item.name} = {getattr(settings, item.name)}"))
+            value = getattr(settings, item.name)
+            typer.echo(safe(f"  {item.name} = {_PASSWORD.sub('***', value) if isinstance(value, str) else value}"))
     typer.echo(safe(f"  users = {', '.join(settings.users)}"))
     typer.echo(safe(f"  models = {', '.join(models)}"))

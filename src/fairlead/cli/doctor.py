@@ -118,7 +118,7 @@ def _data(settings: Settings, config: Path | None) -> Iterator[str]:
 def _models(settings: Settings) -> Iterator[str]:
     from fairlead.errors import ModelFileError
     from fairlead.gguf.catalogue import Catalogue
-    from fairlead.gguf.reader import GGUFFile
+    from fairlead.gguf.opening import open_model
 
     catalogue = Catalogue(settings)
     here = [(entry, path) for entry in catalogue if (path := catalogue.path(entry)) is not None]
@@ -126,7 +126,7 @@ def _models(settings: Settings) -> Iterator[str]:
         yield f"none on this machine; `fairlead pull {settings.default_model or 'NAME'}` fetches one"
     for entry, path in here:
         try:
-            with GGUFFile.open(path) as file:
+            with open_model(path) as file:
                 yield f"{entry.name}: {file.architecture} {file.quantization}, {size(path.stat().st_size)}"
         except ModelFileError as error:
             yield f"BROKEN: {entry.name}: {error.message}; delete it and pull it again"

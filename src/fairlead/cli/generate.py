@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import stat
 import sys
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Url, address
-from fairlead.cli.terminal import note, progress, say
-from fairlead.config import Settings, load_settings
+from fairlead.cli.options import Config, Home, Key, Url
+from fairlead.cli.reaching import is_file, is_piped, reached_server, see_loaded, until_told
+from fairlead.cli.terminal import note, say
+from fairlead.config import load_settings
 
 if TYPE_CHECKING:
     from fairlead.client import FairleadClient, Options
@@ -34,6 +30,7 @@ def run(
         str | None, typer.Option(help="Answer with this model, or GGUF file.", metavar="NAME|FILE")
     ] = None,
     url: Url = None,
+    key: Key = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
     temperature: Annotated[float | None, typer.Option(help="0 (always the likeliest) to 2.", min=0, max=2)] = None,
@@ -56,19 +53,19 @@ def run(
 
     async def answer() -> int:
         async with AsyncExitStack() as stack:
-            client = await _server(stack, model, url, settings, config)
-            if model is not None and not _is_file(model):
+            client = await reached_server(stack, model, url, key, settings, config)
+            if model is not None and not is_file(model):
                 options["model"] = model
-            await _loaded(client, options.get("model"))
+            await see_loaded(client, options.get("model"))
             return await _print(client, text, options, as_json=as_json)
 
-    raise typer.Exit(asyncio.run(_until_told(answer())))
+    raise typer.Exit(asyncio.run(until_told(answer())))
 
 
 def _prompt(argument: str | None) -> str:
     """The prompt of the command line, behind what is piped or redirected in."""
     piped = ""
-    if sys.stdin is not None and (argument is None or _is_piped()):
+    if sys.stdin is not None and (argument is None or is_piped()):
         if argument is None and sys.stdin.isatty():
             raise typer.BadParameter("give a prompt, or pipe one in", param_hint="PROMPT")
         piped = sys.stdin.buffer.read().decode("utf-8", "replace").strip()
@@ -76,57 +73,6 @@ def _prompt(argument: str | None) -> str:
     if not text.strip():
         raise typer.BadParameter("the prompt is empty", param_hint="PROMPT")
     return text
-
-
-def _is_piped() -> bool:
-    try:
-        kind = os.fstat(sys.stdin.fileno()).st_mode
-    except OSError:  # closed, or no file at all
-        return False
-    return stat.S_ISFIFO(kind) or stat.S_ISREG(kind)
-
-
-def _is_file(model: str) -> bool:
-    from fairlead.gguf.catalogue import looks_like_a_file
-
-    return looks_like_a_file(model)
-
-
-async def _server(
-    stack: AsyncExitStack, model: str | None, url: str | None, settings: Settings, config: Path | None
-) -> FairleadClient:
-    """A client of the running server, or of one that lives as long as `stack`; a file needs one of its own."""
-    from fairlead.cli.temporary import temporary_server
-    from fairlead.client import FairleadClient, Unreachable
-
-    if model is None or not _is_file(model):
-        client = await stack.enter_async_context(FairleadClient(address(settings, url)))
-        try:
-            await client.health()
-        except Unreachable as error:
-            if url is not None:
-                raise
-            note(f"{error.message} Starting one for this answer.")
-        else:
-            return client
-    else:
-        note(f"Starting a server for {model}.")
-    started = await stack.enter_async_context(temporary_server(settings, config, model))
-    return await stack.enter_async_context(FairleadClient(started))
-
-
-async def _loaded(client: FairleadClient, name: str | None) -> None:
-    """Have the model loaded, with its progress in sight; `name` None is the active one, where there is one."""
-    from fairlead.model_info import LoadProgress
-
-    health = await client.health()
-    name = name or health.active_model
-    if name is None or health.models.get(name) == "loaded":
-        return
-    with progress(name) as update:
-        async for step in client.load_model(name):
-            if isinstance(step, LoadProgress):
-                update(step.phase, step.bytes, step.total)
 
 
 async def _print(client: FairleadClient, prompt: str, options: Options, *, as_json: bool) -> int:
@@ -153,22 +99,3 @@ async def _print(client: FairleadClient, prompt: str, options: Options, *, as_js
         note(f"The answer was cut off: {reason}.")
         return 1
     return 0
-
-
-async def _until_told(answering: Coroutine[None, None, int]) -> int:
-    """The exit status; a signal ends the answer properly, with the server that was started for it."""
-    task = asyncio.ensure_future(answering)
-    told: list[int] = []
-
-    def stop(number: int) -> None:
-        told.append(128 + number)
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not told:
-            raise
-        return told[0]

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import bench, catalogue, config, doctor, generate, models, serve, top
+from fairlead.cli import backup, bench, catalogue, config, doctor, embed, generate, keys, models, serve, top
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -68,6 +68,7 @@ def start(
 for command in (
     serve.serve,
     generate.run,
+    embed.embed,
     catalogue.list_models,
     catalogue.show,
     catalogue.pull,
@@ -78,8 +79,11 @@ for command in (
     models.load,
     models.unload,
     top.top,
+    backup.backup,
+    backup.restore,
     doctor.doctor,
     bench.bench,
 ):
     app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Url, address_from
+from fairlead.cli.options import Config, Home, Key, Url, address_from
 from fairlead.cli.terminal import note, progress, safe, size, table
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(help="A name that `fairlead list` shows.", metavar="NAME")]
 
 
-def ps(url: Url = None, home: Home = None, config: Config = None) -> None:
+def ps(url: Url = None, key: Key = None, home: Home = None, config: Config = None) -> None:
     """Show the models that the running server holds."""
     from fairlead.client import FairleadClient
 
     async def ask() -> list[ModelInfo]:
-        async with FairleadClient(address_from(home, config, url)) as client:
+        async with FairleadClient(address_from(home, config, url), key) as client:
             return (await client.models()).models
 
     held = [model for model in asyncio.run(ask()) if model.state not in ("available", "downloaded")]
@@ -57,6 +57,7 @@ def load(
     ] = None,
     pin: Annotated[bool | None, typer.Option("--pin/--no-pin", help="Never unload it to make room.")] = None,
     url: Url = None,
+    key: Key = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -65,7 +66,7 @@ def load(
     from fairlead.model_info import LoadProgress, ModelInfo
 
     async def ask() -> None:
-        async with FairleadClient(address_from(home, config, url)) as client:
+        async with FairleadClient(address_from(home, config, url), key) as client:
             with progress(name) as update:
                 steps = client.load_model(name, context_length=context_length, keep_alive=keep_alive, pin=pin)
                 async for step in steps:
@@ -86,6 +87,7 @@ def unload(
     *,
     force: Annotated[bool, typer.Option("--force", help="Cancel the requests that run on it.")] = False,
     url: Url = None,
+    key: Key = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -93,7 +95,7 @@ def unload(
     from fairlead.client import FairleadClient
 
     async def ask() -> None:
-        async with FairleadClient(address_from(home, config, url)) as client:
+        async with FairleadClient(address_from(home, config, url), key) as client:
             await client.unload_model(name, force=force)
 
     asyncio.run(ask())

@@ -24,6 +24,11 @@ Url = Annotated[
     typer.Option("--url", help="The server to speak to; otherwise the one of the configuration.", show_default=False),
 ]
 
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="Your access key, where the server asks for one.", envvar="FAIRLEAD_API_KEY"),
+]
+
 
 def address(settings: Settings, url: str | None) -> str:
     """The URL of the server to speak to."""

@@ -35,6 +35,10 @@ def serve(
     max_batch_tokens: Annotated[
         int | None, typer.Option(help="Most tokens that one step computes.", show_default="512")
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Where chats are kept.", metavar="FILE|URL", show_default="fairlead.db in the home folder"),
+    ] = None,
     log_format: Annotated[Literal["plain", "json"], typer.Option(help="How the log on stderr is written.")] = "plain",
 ) -> None:
     """Serve models over HTTP until stopped; fetches the model to start with where it is not here yet."""
@@ -49,6 +53,7 @@ def serve(
         "kv_tokens": kv_tokens,
         "kv_type": kv_type,
         "max_batch_tokens": max_batch_tokens,
+        "database": database,
     }
     settings = load_settings(home, config, flags)
     first = model or settings.default_model

@@ -25,7 +25,8 @@ _ENDS_WITHIN_S = 10.0
 async def temporary_server(settings: Settings, config: Path | None, model: str | None) -> AsyncIterator[str]:
     """The URL of a server with this model, else the configured one; it ends with the context.
 
-    In a process group of its own, so that Ctrl-C reaches this program alone, which ends it in order.
+    It keeps no chats, so that it can run beside a server that does; and it is in a process group of its own, so that
+    Ctrl-C reaches this program alone, which ends it in order.
     """
     chosen = model or settings.default_model
     if chosen is None:
@@ -36,7 +37,8 @@ async def temporary_server(settings: Settings, config: Path | None, model: str |
     command = [sys.executable, "-m", "fairlead", "serve", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--home", str(settings.home), "--model", chosen]
     command += ["--config", str(config)] if config else []
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
+        command += ["--database", str(Path(folder) / "fairlead.db")]
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Url, address_from
+from fairlead.cli.options import Config, Home, Key, Url, address_from
 
 if TYPE_CHECKING:
     from fairlead.cli.top_view import Snapshot
@@ -26,20 +26,21 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print one picture, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each picture instead.")] = False,
     url: Url = None,
+    key: Key = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
     """Show what the running server does and for whom, anew each second; q ends it."""
     address = address_from(home, config, url)
-    asyncio.run(_show(address, once=once or not (as_json or sys.stdout.isatty()), as_json=as_json))
+    asyncio.run(_show(address, key, once=once or not (as_json or sys.stdout.isatty()), as_json=as_json))
 
 
-async def _show(address: str, *, once: bool, as_json: bool) -> None:
+async def _show(address: str, key: str | None, *, once: bool, as_json: bool) -> None:
     import msgspec
 
     done = asyncio.Event()
     with _ends(done), _drawing(address, live=not (once or as_json)) as draw:
-        async for snapshot in _snapshots(address, done):
+        async for snapshot in _snapshots(address, key, done):
             if as_json:
                 typer.echo(msgspec.json.encode(snapshot.queue))
             else:
@@ -48,12 +49,12 @@ async def _show(address: str, *, once: bool, as_json: bool) -> None:
                 return
 
 
-async def _snapshots(address: str, done: asyncio.Event) -> AsyncIterator[Snapshot]:
+async def _snapshots(address: str, key: str | None, done: asyncio.Event) -> AsyncIterator[Snapshot]:
     """What the server tells, again and again until it is done."""
     from fairlead.cli.top_view import Snapshot
     from fairlead.client import FairleadClient
 
-    async with FairleadClient(address) as client:
+    async with FairleadClient(address, key) as client:
         while not done.is_set():
             yield Snapshot(time.monotonic(), await client.health(), await client.queue())
             with contextlib.suppress(TimeoutError):

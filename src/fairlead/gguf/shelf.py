@@ -6,6 +6,7 @@ beside the files, so that nothing corrupt is loaded and nothing sound is read tw
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -48,10 +49,15 @@ class Shelf:
         self.folder = folder
 
     def path(self, entry: ModelEntry) -> Path | None:
-        """Where the model's file lies; None where it is not on this machine."""
+        """Where the model's weights lie; None where they, or what belongs beside them, are not on this machine."""
         candidates = [self.folder / entry.file]
         candidates += [source.path for source in entry.sources if isinstance(source, FileSource)]
-        return next((path for path in candidates if path.is_file()), None)
+        return next((path for path in candidates if path.is_file() and _has_companions(entry, path)), None)
+
+    def parts(self, entry: ModelEntry, path: Path) -> list[tuple[ModelEntry, Path]]:
+        """The model's files, whose weights lie at `path`, each with its entry; the weights last."""
+        paths = [*(path.parent / companion.file for companion in entry.companions), path]
+        return list(zip(entry.parts, paths, strict=True))
 
     def record(self, path: Path, sha256: str) -> None:
         """Note that a file has this checksum; what was noted before of one of its name is forgotten."""
@@ -106,12 +112,19 @@ class Shelf:
 
         A file that lies elsewhere is its owner's and stays. OSError where it cannot be done.
         """
+        freed = sum(self._remove(part) for part in entry.parts)
+        folders = {(self.folder / part.file).parent for part in entry.parts} - {self.folder}
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):  # the inner ones first
+            with contextlib.suppress(OSError):  # it is not there, or holds what somebody else put into it
+                folder.rmdir()
+        return freed
+
+    def _remove(self, entry: ModelEntry) -> int:
         freed = 0
         mine = self.folder / entry.file
         partial = self.folder / PARTIAL
-        parts = (
-            [path for path in partial.iterdir() if path.name.startswith(f"{entry.file}.")] if partial.is_dir() else []
-        )
+        prefix = f"{flat(entry.file)}."
+        parts = [path for path in partial.iterdir() if path.name.startswith(prefix)] if partial.is_dir() else []
         for path in (mine, *parts):
             if path.is_file():
                 freed += path.stat().st_size
@@ -125,7 +138,8 @@ class Shelf:
     def disk_use(self) -> DiskUse:
         """What the folder's files take, and what is free beside them."""
         there = next(folder for folder in (self.folder, *self.folder.parents) if folder.exists())
-        models = self.folder.iterdir() if self.folder.is_dir() else ()
+        hidden = (PARTIAL, _PROVEN)
+        models = (path for path in self.folder.rglob("*") if path.relative_to(self.folder).parts[0] not in hidden)
         return DiskUse(
             models_bytes=sum(path.stat().st_size for path in models if path.is_file()),
             partial_bytes=sum(path.stat().st_size for path in (self.folder / PARTIAL).rglob("*") if path.is_file()),
@@ -133,13 +147,27 @@ class Shelf:
         )
 
     def _note(self, path: Path) -> Path:
-        return self.folder / _PROVEN / f"{path.name}.json"
+        name = flat(path.relative_to(self.folder).as_posix()) if path.is_relative_to(self.folder) else path.name
+        return self.folder / _PROVEN / f"{name}.json"
 
     def _proof(self, path: Path) -> _Proof | None:
         try:
             return msgspec.json.decode(self._note(path).read_bytes(), type=_Proof)
         except (OSError, msgspec.DecodeError):  # never checked, or a note that was cut short: check it anew
             return None
+
+
+def flat(file: str) -> str:
+    """A file's path within the models folder as one name."""
+    return file.replace("/", "--")
+
+
+def _has_companions(entry: ModelEntry, path: Path) -> bool:
+    return all(_is_whole(path.parent / companion.file, companion.size_bytes) for companion in entry.companions)
+
+
+def _is_whole(path: Path, size_bytes: int | None) -> bool:
+    return path.is_file() and size_bytes in (None, path.stat().st_size)
 
 
 def sha256_of(path: Path, report: Callable[[int, int], None] = lambda *_: None) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fairlead.gguf.shelf import PARTIAL, Shelf, sha256_of
+from fairlead.gguf.shelf import PARTIAL, Shelf, flat, sha256_of
 
 SPARE_BYTES = 64 * 2**20
 """Left free on the disk beside the file."""
@@ -48,7 +48,7 @@ class Staging:
         self.folder = models_dir / PARTIAL
         self.folder.mkdir(parents=True, exist_ok=True)
         self._final = models_dir / file
-        self._prefix = f"{file}."
+        self._prefix = f"{flat(file)}."
 
     @contextlib.contextmanager
     def locked(self, report: Report) -> Iterator[None]:
@@ -82,6 +82,7 @@ class Staging:
                 raise SourceError(f"sent a file with the SHA-256 {found[:12]}…, not {sha256[:12]}…; it was thrown away")
         with part.open("rb") as file:
             os.fsync(file.fileno())
+        self._final.parent.mkdir(parents=True, exist_ok=True)
         part.replace(self._final)
         if sha256 is not None:
             self._shelf.record(self._final, sha256)

@@ -92,6 +92,23 @@ class KvCache:
     @property
     def nbytes(self) -> int: ...
 
+class StageTime:
+    """What a stage of one step took: `seconds` from the end of the stage before to its own."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+class Table:
+    """Rows of floats [rows, width] that are looked up; `format` is GGML's number of f32, f16 or bf16."""
+
+    def __init__(self, format: int, data: U8, rows: int, width: int) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+
 class Plan:
     """A recorded step. Rows are numbers; weights must outlive the plan (the caller holds them).
 
@@ -100,15 +117,25 @@ class Plan:
     buffers, which are held in memory.
     """
 
-    def __init__(self, pool: ThreadPool, cache: KvCache) -> None: ...
+    def __init__(self, pool: ThreadPool, cache: KvCache | None) -> None:
+        """Without a cache every step computes whole texts."""
+
     def buffer(self, width: int, selected: bool = False) -> int: ...
     def embedding(self, weight: Weight) -> int: ...
+    def table(self, table: Table, index: str) -> int:
+        """Rows of a table, by "token", "position" or "type"."""
+
     def rms_norm(self, x: int, weight: F32, eps: float) -> int: ...
     def layer_norm(self, x: int, weight: F32, bias: F32, eps: float) -> int: ...
     def add(self, a: int, b: int) -> int: ...
     def swiglu(self, gate: int, up: int) -> int: ...
     def gelu(self, x: int) -> int: ...
+    def exact_gelu(self, x: int) -> int: ...
     def select(self, x: int) -> int: ...
+    def mean(self, x: int) -> int:
+        """For each selected row the mean of its sequence's rows, which must be a buffer."""
+
+    def l2_norm(self, x: int) -> int: ...
     def rotations(self, frequencies: Sequence[float]) -> int: ...
     def hold(self, out: int, x: int) -> None:
         """A stage that computes x and holds it in the buffer `out`."""
@@ -129,11 +156,17 @@ class Plan:
         scale: float,
         rope: str,
     ) -> None: ...
+    def bidirectional_attention(self, out: int, q: int, k: int, v: int, *, heads: int, scale: float) -> None: ...
     def reserve(self, rows: int, selected: int) -> None:
         """Take the memory that a step of this many rows and selected rows needs."""
 
     def run(self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32) -> None:
         """One step; the arrays are those of `Step` in csrc/plan.h. ValueError where they contradict each other."""
+
+    def time(
+        self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32
+    ) -> list[StageTime]:
+        """As `run`, and tells what each stage took."""
 
     def rows(self, buffer: int, count: int) -> F32:
         """A copy of a buffer's first rows, [count, width]."""

@@ -8,8 +8,9 @@ buffer is used again when its value is read no more.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +18,40 @@ from numpy.typing import NDArray
 from fairlead.kernels import _native
 from fairlead.models import plan as ir
 
-LoadWeight = Callable[[ir.Rows], _native.Weight]
-LoadVector = Callable[[ir.Rows], NDArray[np.float32]]
+Held = _native.Weight | _native.Table
 
 
-def lower(
-    plan: ir.Plan, target: _native.Plan, load_weight: LoadWeight, load_vector: LoadVector
-) -> tuple[int, list[_native.Weight]]:
+class Weights(Protocol):
+    """Where a model's weights come from, in the forms in which stages read them."""
+
+    def matrix(self, rows: ir.Rows) -> _native.Weight:
+        """For products, or to look up rows."""
+
+    def table(self, rows: ir.Rows) -> _native.Table | None:
+        """To look up rows and nothing else; None where `matrix` has to do."""
+
+    def vector(self, rows: ir.Rows) -> NDArray[np.float32]:
+        """A norm's weight, or a bias."""
+
+
+def lower(plan: ir.Plan, target: _native.Plan, weights: Weights) -> tuple[int, list[Held]]:
     """Append a plan's stages to `target`.
 
-    Returns the buffer of the logits, and the weights, which the caller keeps as long as the target.
+    Returns the buffer of the output, and what it reads, which the caller keeps as long as the target.
     """
     groups = _groups(plan.ops)
-    lowering = _Lowering(plan, groups, target, load_weight, load_vector)
+    lowering = _Lowering(plan, groups, target, weights)
     for group in groups:
         lowering.emit(group)
-    return lowering.rows[plan.logits], lowering.weights
+    return lowering.rows[plan.output], lowering.held
 
 
 def _reads(op: ir.Op) -> tuple[ir.Value, ...]:
     match op:
         case ir.Embed() | ir.Rotations():
             return ()
+        case ir.BidirectionalAttention():
+            return (op.q, op.k, op.v)
         case ir.Attention():
             return (op.q, op.k, op.v, op.rotations)
         case ir.Add():
@@ -76,20 +89,19 @@ class _Lowering:
         plan: ir.Plan,
         groups: Sequence[tuple[ir.Op, ...]],
         target: _native.Plan,
-        load_weight: LoadWeight,
-        load_vector: LoadVector,
+        weights: Weights,
     ) -> None:
         self.rows: dict[ir.Value, int] = {}
-        self.weights: list[_native.Weight] = []
+        self.held: list[Held] = []
         self._target = target
-        self._load_weight = load_weight
-        self._load_vector = load_vector
+        self._weights = weights
+        self._multiplied = {op.weight for op in plan.ops if isinstance(op, ir.Linear)}
         self._readers: defaultdict[ir.Value, list[tuple[ir.Op, ...]]] = defaultdict(list)
         for group in groups:
             for value in {value for op in group for value in _reads(op)}:
                 self._readers[value].append(group)
         self._stages_left = Counter({value: len(readers) for value, readers in self._readers.items()})
-        self._stages_left[plan.logits] += 1
+        self._stages_left[plan.output] += 1
         self._computed: dict[ir.Value, ir.Op] = {}
         self._free: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
 
@@ -101,7 +113,7 @@ class _Lowering:
             case (ir.Linear() as first, *_):
                 products = [self._product(op, self._take(op.out)) for op in group if isinstance(op, ir.Linear)]
                 self._target.products(self.rows[first.x], products)
-            case (ir.Attention() as op,):
+            case (ir.Attention() | ir.BidirectionalAttention() as op,):
                 self._attend(op)
             case (op,) if self._is_read_once(op.out):
                 self.rows[op.out] = self._compute(op)
@@ -119,7 +131,7 @@ class _Lowering:
         match self._readers[value]:
             case [(ir.Linear(), *rest)]:
                 return not any(isinstance(op, ir.Add) and op.a == value for op in rest)
-            case [(ir.RMSNorm() | ir.LayerNorm() | ir.GELU() | ir.Select(),)]:
+            case [(ir.RMSNorm() | ir.LayerNorm() | ir.GELU() | ir.ExactGELU() | ir.Select() | ir.L2Norm(),)]:
                 return True
             case _:
                 return False
@@ -141,11 +153,15 @@ class _Lowering:
         self, op: ir.Linear, out: int, *, accumulate: bool = False
     ) -> tuple[_native.Weight, NDArray[np.float32] | None, int, bool]:
         weight = self._weight(op.weight)
-        bias = self._load_vector(op.bias) if op.bias else None
+        bias = self._weights.vector(op.bias) if op.bias else None
         return weight, bias, out, accumulate
 
-    def _attend(self, op: ir.Attention) -> None:
+    def _attend(self, op: ir.Attention | ir.BidirectionalAttention) -> None:
         at = self.rows
+        if isinstance(op, ir.BidirectionalAttention):
+            rows = at[op.q], at[op.k], at[op.v]
+            self._target.bidirectional_attention(self._take(op.out), *rows, heads=op.heads, scale=op.scale)
+            return
         self._target.attention(
             self._take(op.out), at[op.q], at[op.k], at[op.v], at[op.rotations],
             layer=op.layer, heads=op.heads, scale=op.scale, rope=op.rope,
@@ -155,7 +171,7 @@ class _Lowering:
         target, at = self._target, self.rows
         match op:
             case ir.Embed():
-                return target.embedding(self._weight(op.weight))
+                return self._embed(op)
             case ir.RMSNorm():
                 return target.rms_norm(at[op.x], self._vector(op.weight, op.x), op.eps)
             case ir.LayerNorm():
@@ -168,18 +184,31 @@ class _Lowering:
                 return target.swiglu(at[op.gate], at[op.up])
             case ir.GELU():
                 return target.gelu(at[op.x])
+            case ir.ExactGELU():
+                return target.exact_gelu(at[op.x])
             case ir.Select():
                 return target.select(at[op.x])
-            case ir.Linear() | ir.Attention():
+            case ir.Mean():
+                return target.mean(at[op.x])
+            case ir.L2Norm():
+                return target.l2_norm(at[op.x])
+            case ir.Linear() | ir.Attention() | ir.BidirectionalAttention():
                 raise AssertionError("products and attention are stages of their own")
 
+    def _embed(self, op: ir.Embed) -> int:
+        table = None if op.weight in self._multiplied else self._weights.table(op.weight)
+        if table is None:
+            return self._target.embedding(self._weight(op.weight))
+        self.held.append(table)
+        return self._target.table(table, op.by)
+
     def _weight(self, rows: ir.Rows) -> _native.Weight:
-        weight = self._load_weight(rows)
-        self.weights.append(weight)
+        weight = self._weights.matrix(rows)
+        self.held.append(weight)
         return weight
 
     def _vector(self, name: str, of: ir.Value) -> NDArray[np.float32]:
-        return self._load_vector(ir.Rows(name, 0, of.width))
+        return self._weights.vector(ir.Rows(name, 0, of.width))
 
     def _take(self, value: ir.Value) -> int:
         free = self._free[value.width, value.selected]

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from array import array
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.engine.messages import Load, Loaded, Sampling
+from fairlead.engine.messages import Sampling
 from fairlead.engine.runner import Chunk, Sampled
-from fairlead.gguf.quants import dequantise
-from fairlead.gguf.reader import GGUFFile
+from fairlead.errors import ModelFileError
+from fairlead.gguf.model_file import ModelFile
 from fairlead.kernels import _native
 from fairlead.kernels.lowering import lower
-from fairlead.kernels.processors import given_processors
+from fairlead.kernels.packing import FileWeights, ReportProgress
 from fairlead.models import record
-from fairlead.models.plan import Rows
-
-ReportProgress = Callable[[int, int], None]
-"""Called with the bytes of the file that are packed, and all of them."""
 
 LIKELY_DRAWS = 64
 """Rows of logits that are kept room for from the start; more of them take theirs when they come."""
-
-
-def load(load: Load, progress: ReportProgress) -> tuple[NativeRunner, Loaded]:
-    """Load a model file.
-
-    Raises:
-        ModelFileError: the file is damaged, or of a kind that is not built in.
-    """
-    began = time.monotonic()
-    threads = load.threads or given_processors()
-    with GGUFFile.open(Path(load.path)) as file:
-        runner = NativeRunner(
-            file,
-            threads=threads,
-            kv_tokens=load.kv_tokens,
-            kv_type=load.kv_type,
-            max_batch_tokens=load.max_batch_tokens,
-            progress=progress,
-        )
-    return runner, Loaded(
-        instruction_set=_native.instruction_set(),
-        threads=threads,
-        weight_bytes=runner.weight_bytes,
-        kv_bytes=runner.kv_bytes,
-        work_bytes=runner.work_bytes,
-        load_s=time.monotonic() - began,
-    )
 
 
 class NativeRunner:
@@ -62,7 +29,7 @@ class NativeRunner:
 
     def __init__(
         self,
-        file: GGUFFile,
+        file: ModelFile,
         *,
         threads: int,
         kv_tokens: int,
@@ -71,10 +38,12 @@ class NativeRunner:
         progress: ReportProgress | None = None,
     ) -> None:
         plan = record(file)
+        if plan.kv is None:
+            raise ModelFileError(f"{file.file_name} is an encoder, from which nothing can be drawn")
         self.page_size = _native.PAGE_TOKENS
         self.page_count = -(-kv_tokens // self.page_size)
         self.max_batch_tokens = max_batch_tokens
-        self.vocab_size = plan.logits.width
+        self.vocab_size = plan.output.width
         self._pool = _native.ThreadPool(threads)
         self._cache = _native.KvCache(
             layers=plan.kv.layers,
@@ -85,8 +54,8 @@ class NativeRunner:
             pool=self._pool,
         )
         self._plan = _native.Plan(self._pool, self._cache)
-        weights = _Weights(file, self._pool, progress or (lambda _done, _total: None))
-        self._logits, self._weights = lower(plan, self._plan, weights.matrix, weights.vector)
+        weights = FileWeights(file, self._pool, progress)
+        self._logits, self._held = lower(plan, self._plan, weights)
         self.weights = weights.packed
         """By the rows of the file's tensors that they hold."""
         self._plan.reserve(max_batch_tokens, min(max_batch_tokens, LIKELY_DRAWS))
@@ -96,7 +65,7 @@ class NativeRunner:
     @property
     def weight_bytes(self) -> int:
         """Of the packed weights."""
-        return sum(weight.nbytes for weight in {id(w): w for w in self._weights}.values())
+        return sum(weight.nbytes for weight in {id(w): w for w in self._held}.values())
 
     @property
     def kv_bytes(self) -> int:
@@ -162,53 +131,32 @@ class NativeRunner:
         self._run(chunks, counts)
         return self._plan.rows(self._logits, sum(counts))
 
+    def stage_times(self, chunks: Sequence[Chunk]) -> list[_native.StageTime]:
+        """Compute the chunks without drawing; what each stage took. For benchmarks."""
+        return self._plan.time(**_step(chunks, [1 if chunk.samples else 0 for chunk in chunks]))
+
     def _run(self, chunks: Sequence[Chunk], counts: list[int]) -> None:
         """Runs the plan; of each chunk the last so many rows have logits."""
-        tokens, positions, first_row, first_page, pages, selected = (array("i") for _ in range(6))
-        first_row.append(0)
-        first_page.append(0)
-        for chunk, count in zip(chunks, counts, strict=True):
-            tokens.extend(chunk.tokens)
-            positions.extend(range(chunk.start, chunk.start + len(chunk.tokens)))
-            pages.extend(chunk.pages)
-            selected.extend(range(len(tokens) - count, len(tokens)))
-            first_row.append(len(tokens))
-            first_page.append(len(pages))
-        self._plan.run(
-            tokens=np.frombuffer(tokens, np.int32),
-            positions=np.frombuffer(positions, np.int32),
-            first_row=np.frombuffer(first_row, np.int32),
-            first_page=np.frombuffer(first_page, np.int32),
-            pages=np.frombuffer(pages, np.int32),
-            selected=np.frombuffer(selected, np.int32) if selected else np.empty(0, np.int32),
-        )
+        self._plan.run(**_step(chunks, counts))
 
 
-class _Weights:
-    """Packs a file's tensors, each range of outputs once, and reports how far it is."""
-
-    def __init__(self, file: GGUFFile, pool: _native.ThreadPool, progress: ReportProgress) -> None:
-        self._file = file
-        self._pool = pool
-        self._progress = progress
-        self.packed: dict[Rows, _native.Weight] = {}
-        self._done = 0
-        self._total = sum(tensor.nbytes for tensor in file.tensors.values())
-
-    def matrix(self, rows: Rows) -> _native.Weight:
-        """A weight, packed; the same object where an output head is tied to the embedding."""
-        if rows not in self.packed:
-            tensor = self._file.tensors[rows.tensor]
-            inputs = tensor.shape[1]
-            row_bytes = tensor.format.bytes_for(inputs)
-            data = tensor.data[rows.begin * row_bytes : rows.end * row_bytes]
-            self.packed[rows] = _native.Weight(tensor.format, data, rows.end - rows.begin, inputs, self._pool)
-            self._done += len(data)
-            self._progress(self._done, self._total)
-        return self.packed[rows]
-
-    def vector(self, rows: Rows) -> NDArray[np.float32]:
-        """A norm's weight or a bias, as fp32."""
-        tensor = self._file.tensors[rows.tensor]
-        values = dequantise(tensor.data, tensor.format, tensor.shape)
-        return np.ascontiguousarray(values[rows.begin : rows.end], np.float32)
+def _step(chunks: Sequence[Chunk], counts: list[int]) -> dict[str, NDArray[np.int32]]:
+    """The arrays of a step; of each chunk the last so many rows have logits."""
+    tokens, positions, first_row, first_page, pages, selected = (array("i") for _ in range(6))
+    first_row.append(0)
+    first_page.append(0)
+    for chunk, count in zip(chunks, counts, strict=True):
+        tokens.extend(chunk.tokens)
+        positions.extend(range(chunk.start, chunk.start + len(chunk.tokens)))
+        pages.extend(chunk.pages)
+        selected.extend(range(len(tokens) - count, len(tokens)))
+        first_row.append(len(tokens))
+        first_page.append(len(pages))
+    return {
+        "tokens": np.frombuffer(tokens, np.int32),
+        "positions": np.frombuffer(positions, np.int32),
+        "first_row": np.frombuffer(first_row, np.int32),
+        "first_page": np.frombuffer(first_page, np.int32),
+        "pages": np.frombuffer(pages, np.int32),
+        "selected": np.frombuffer(selected, np.int32) if selected else np.empty(0, np.int32),
+    }

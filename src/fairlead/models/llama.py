@@ -6,17 +6,17 @@ with the two halves of each head interleaved, so the rotation is of neighbours.
 
 from __future__ import annotations
 
-from fairlead.gguf.reader import GGUFFile
+from fairlead.gguf.model_file import ModelFile
 from fairlead.models.plan import Graph, Plan, RopeStyle, Value
 from fairlead.models.shape import DecoderShape, rope_frequencies
 
 
-def record(file: GGUFFile) -> Plan:
+def record(file: ModelFile) -> Plan:
     """The plan of a `llama` file."""
     return gated_decoder(file, rope="interleaved", qkv_bias=False)
 
 
-def gated_decoder(file: GGUFFile, *, rope: RopeStyle, qkv_bias: bool) -> Plan:
+def gated_decoder(file: ModelFile, *, rope: RopeStyle, qkv_bias: bool) -> Plan:
     """The network itself, for the architectures that change no more of it than this."""
     c = DecoderShape.read(file)
     eps = file.get_float(file.architecture + ".attention.layer_norm_rms_epsilon")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from fairlead.gguf.reader import GGUFFile
+from fairlead.gguf.model_file import ModelFile
 from fairlead.models.plan import Graph, Plan, Value
 from fairlead.models.shape import DecoderShape, rope_frequencies
 
 
-def record(file: GGUFFile) -> Plan:
+def record(file: ModelFile) -> Plan:
     """The plan of a `phi2` file."""
     c = DecoderShape.read(file)
     eps = file.get_float("phi2.attention.layer_norm_epsilon")

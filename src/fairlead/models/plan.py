@@ -2,8 +2,8 @@
 
 An architecture's file describes its network by calling the ops of a `Graph`; each call appends one frozen op.
 The finished `Plan` is plain data — no weights, no arrays, no hardware — which a runner lowers to its own
-kernels. Values are matrices of rows, one row for each token of the step; after `select`, one for each token
-whose logits are wanted.
+kernels. Values are matrices of rows, one row for each token of the step; after `select` or `mean`, one for each
+row that is selected: of a decoder each token whose logits are wanted, of an encoder the first token of each text.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fairlead.errors import ModelFileError
-from fairlead.gguf.reader import GGUFFile, Tensor
+from fairlead.errors import ModelFileError, UnsupportedModel
+from fairlead.gguf.model_file import ModelFile, Tensor
 
 RopeStyle = Literal["halves", "interleaved"]
+EmbeddedBy = Literal["token", "position", "type"]
+"""What of a row chooses its embedding: its token, its place in its text, or its text's place in a pair, which is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The rows that one op writes: `width` floats each; `selected` marks the rows that are sampled."""
+    """The rows that one op writes: `width` floats each; `selected` where there is one for each selected row."""
 
     index: int
     width: int
@@ -37,10 +39,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Embed:
-    """out[r] = weight[token of row r]."""
+    """out[r] = weight[token of row r], or by what else `by` says."""
 
     out: Value
     weight: Rows
+    by: EmbeddedBy = "token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,21 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class BidirectionalAttention:
+    """Attention of every token of a text to all of them. The step holds whole texts; nothing is kept of them.
+
+    q, k, v and out: [rows, heads · head_dim].
+    """
+
+    out: Value
+    q: Value
+    k: Value
+    v: Value
+    heads: int
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Add:
     """out = a + b."""
 
@@ -127,14 +145,41 @@ class GELU:
 
 
 @dataclass(frozen=True, slots=True)
-class Select:
-    """The rows of x whose logits are wanted."""
+class ExactGELU:
+    """out = x Φ(x), Φ being the normal distribution's."""
 
     out: Value
     x: Value
 
 
-Op = Embed | RMSNorm | LayerNorm | Linear | Rotations | Attention | Add | SwiGLU | GELU | Select
+@dataclass(frozen=True, slots=True)
+class Select:
+    """The selected rows of x."""
+
+    out: Value
+    x: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """For each selected row, the mean of all rows of its text."""
+
+    out: Value
+    x: Value
+
+
+@dataclass(frozen=True, slots=True)
+class L2Norm:
+    """out = x / |x|."""
+
+    out: Value
+    x: Value
+
+
+Op = (
+    Embed | RMSNorm | LayerNorm | Linear | Rotations | Attention | BidirectionalAttention | Add | SwiGLU | GELU
+    | ExactGELU | Select | Mean | L2Norm
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +193,17 @@ class KVShape:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A model's step. `logits` is [selected rows, vocabulary]."""
+    """A model's step.
+
+    Attributes:
+        ops: in the order in which they are computed.
+        kv: what the KV cache holds; None for an encoder, which has none.
+        output: of the selected rows: of a decoder logits [rows, vocabulary], of an encoder vectors [rows, width].
+    """
 
     ops: tuple[Op, ...]
-    kv: KVShape
-    logits: Value
+    kv: KVShape | None
+    output: Value
 
 
 class Graph:
@@ -161,15 +212,18 @@ class Graph:
     All ops raise `ModelFileError` that names the tensor. Names are given without their ".weight" or ".bias".
     """
 
-    def __init__(self, file: GGUFFile) -> None:
+    def __init__(self, file: ModelFile) -> None:
         self._file = file
         self._ops: list[Op] = []
         self._values = 0
 
-    def embed(self, name: str) -> Value:
-        """Rows of an embedding, by token."""
-        vocabulary, width = self._matrix(name + ".weight").shape
-        return self._record(Embed(self._value(width), Rows(name + ".weight", 0, vocabulary)))
+    def embed(self, name: str, by: EmbeddedBy = "token") -> Value:
+        """Rows of an embedding. Raises `UnsupportedModel` for a quantised one that is not by token."""
+        tensor = self._matrix(name + ".weight")
+        if by != "token" and tensor.format.block > 1:
+            raise UnsupportedModel(f"tensor '{name}.weight' is {tensor.format.name}, and must be F32, F16 or BF16")
+        rows, width = tensor.shape
+        return self._record(Embed(self._value(width), Rows(name + ".weight", 0, rows), by))
 
     def rms_norm(self, x: Value, name: str, eps: float) -> Value:
         """Root-mean-square norm (Zhang and Sennrich, 2019)."""
@@ -216,6 +270,10 @@ class Graph:
         """Turn q and k, add k and v to the cache, and attend over all that it holds of the sequence."""
         return self._record(Attention(self._like(q), q, k, v, rotations, rope, layer, heads, scale))
 
+    def bidirectional_attention(self, q: Value, k: Value, v: Value, *, heads: int, scale: float) -> Value:
+        """Attend to the whole text from everywhere in it."""
+        return self._record(BidirectionalAttention(self._like(q), q, k, v, heads, scale))
+
     def add(self, a: Value, b: Value) -> Value:
         """A sum."""
         return self._record(Add(self._like(a), a, b))
@@ -225,12 +283,24 @@ class Graph:
         return self._record(SwiGLU(self._like(gate), gate, up))
 
     def gelu(self, x: Value) -> Value:
-        """Activation (Hendrycks and Gimpel, 2016)."""
+        """Activation (Hendrycks and Gimpel, 2016), in the form with tanh that is near it."""
         return self._record(GELU(self._like(x), x))
 
+    def exact_gelu(self, x: Value) -> Value:
+        """The same activation as it is defined."""
+        return self._record(ExactGELU(self._like(x), x))
+
     def select(self, x: Value) -> Value:
-        """Go on with the rows that are sampled only."""
+        """Go on with the selected rows only."""
         return self._record(Select(Value(self._next(), x.width, selected=True), x))
+
+    def mean(self, x: Value) -> Value:
+        """Go on with the mean of each text."""
+        return self._record(Mean(Value(self._next(), x.width, selected=True), x))
+
+    def l2_norm(self, x: Value) -> Value:
+        """Rows brought to length 1."""
+        return self._record(L2Norm(self._like(x), x))
 
     def has(self, name: str) -> bool:
         """Whether the file holds this weight."""
@@ -240,9 +310,9 @@ class Graph:
         """How many outputs this weight has; of an embedding, the tokens."""
         return self._matrix(name + ".weight").shape[0]
 
-    def finish(self, logits: Value, kv: KVShape) -> Plan:
+    def finish(self, output: Value, kv: KVShape | None = None) -> Plan:
         """The plan as recorded."""
-        return Plan(tuple(self._ops), kv, logits)
+        return Plan(tuple(self._ops), kv, output)
 
     def _record(self, op: Op) -> Value:
         self._ops.append(op)

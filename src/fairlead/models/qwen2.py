@@ -5,11 +5,11 @@ Its rotary embedding turns the two halves of each head against each other.
 
 from __future__ import annotations
 
-from fairlead.gguf.reader import GGUFFile
+from fairlead.gguf.model_file import ModelFile
 from fairlead.models.llama import gated_decoder
 from fairlead.models.plan import Plan
 
 
-def record(file: GGUFFile) -> Plan:
+def record(file: ModelFile) -> Plan:
     """The plan of a `qwen2` file."""
     return gated_decoder(file, rope="halves", qkv_bias=True)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fairlead.errors import ModelFileError, UnsupportedModel
-from fairlead.gguf.reader import GGUFFile
-from fairlead.models import llama, phi2, qwen2
+from fairlead.gguf.model_file import ModelFile
+from fairlead.models import bert, llama, phi2, qwen2
 from fairlead.models.plan import KVShape, Plan
-from fairlead.models.shape import DecoderShape
+from fairlead.models.shape import DecoderShape, EncoderShape
 
-ARCHITECTURES: dict[str, Callable[[GGUFFile], Plan]] = {
+DECODERS: Mapping[str, Callable[[ModelFile], Plan]] = {
     "llama": llama.record,
     "phi2": phi2.record,
     "qwen2": qwen2.record,
 }
-"""By `general.architecture`: what records the plan of such a file. A new architecture is one more line here."""
+"""By `general.architecture`: what records the plan of such a file. A new architecture is one more line here, ..."""
+
+ENCODERS: Mapping[str, Callable[[ModelFile], Plan]] = {
+    "bert": bert.record,
+}
+"""... or here."""
+
+ARCHITECTURES = {**DECODERS, **ENCODERS}
+"""All of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,11 @@ class ModelDescription:
         name: what the model calls itself.
         parameters: number of weights.
         quantization: such as "Q4_K_M".
-        context_length: most positions that the model was made for.
+        context_length: most positions that the model was made for; an encoder has no more.
         width: of the residual stream.
         feed_forward: of the MLP's hidden layer.
         vocabulary: number of token ids.
-        kv: what the KV cache holds for each token.
+        kv: what the KV cache holds for each token; None for an encoder.
     """
 
     architecture: str
@@ -43,13 +51,13 @@ class ModelDescription:
     width: int
     feed_forward: int
     vocabulary: int
-    kv: KVShape
+    kv: KVShape | None
 
 
-def describe(file: GGUFFile) -> ModelDescription:
+def describe(file: ModelFile) -> ModelDescription:
     """Read and check a file's header; ModelFileError or UnsupportedModel say what is wrong with it."""
     _recorder(file)
-    shape = DecoderShape.read(file)
+    shape = EncoderShape.read(file) if file.architecture in ENCODERS else DecoderShape.read(file)
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise ModelFileError(f"{file.file_name} has no matrix 'token_embd.weight'")
@@ -67,16 +75,16 @@ def describe(file: GGUFFile) -> ModelDescription:
         width=shape.width,
         feed_forward=shape.feed_forward,
         vocabulary=tokens,
-        kv=shape.kv,
+        kv=shape.kv if isinstance(shape, DecoderShape) else None,
     )
 
 
-def record(file: GGUFFile) -> Plan:
+def record(file: ModelFile) -> Plan:
     """The plan of a file's model; every tensor that it names is in the file and has the right shape."""
     return _recorder(file)(file)
 
 
-def _recorder(file: GGUFFile) -> Callable[[GGUFFile], Plan]:
+def _recorder(file: ModelFile) -> Callable[[ModelFile], Plan]:
     recorder = ARCHITECTURES.get(file.architecture)
     if recorder is None:
         known = ", ".join(sorted(ARCHITECTURES))

@@ -1,4 +1,4 @@
-"""What the metadata of every decoder says in the same words, and the turns of its rotary embedding."""
+"""What the metadata of all decoders, or all encoders, says in the same words, and the turns of rotary embedding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fairlead.errors import ModelFileError, UnsupportedModel
 from fairlead.gguf.formats import Format
-from fairlead.gguf.reader import GGUFFile
+from fairlead.gguf.model_file import ModelFile
 from fairlead.models.plan import KVShape
 
 _MOST = 1 << 20
@@ -43,7 +43,7 @@ class DecoderShape:
     rope_base: float
 
     @classmethod
-    def read(cls, file: GGUFFile) -> Self:
+    def read(cls, file: ModelFile) -> Self:
         """From the metadata of a file; ModelFileError or UnsupportedModel name the key at fault."""
         prefix = file.architecture + "."
 
@@ -79,7 +79,52 @@ class DecoderShape:
         return KVShape(self.layers, self.kv_heads, self.head_dim)
 
 
-def rope_frequencies(file: GGUFFile, shape: DecoderShape) -> tuple[float, ...]:
+@dataclass(frozen=True, slots=True)
+class EncoderShape:
+    """Sizes of an encoder whose positions are learned.
+
+    Attributes:
+        context_length: the most tokens of a text, for which there are positions.
+        width: of the residual stream, and of a text's vector.
+        layers: blocks one after the other.
+        heads: of queries, keys and values alike.
+        feed_forward: width of the hidden layer of the MLP.
+    """
+
+    context_length: int
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+
+    @classmethod
+    def read(cls, file: ModelFile) -> Self:
+        """From the metadata of a file; ModelFileError or UnsupportedModel name the key at fault."""
+        prefix = file.architecture + "."
+
+        def number(key: str) -> int:
+            return file.get_int(prefix + key, minimum=1, maximum=_MOST)
+
+        if file.get_bool(prefix + "attention.causal", False):
+            raise UnsupportedModel(f"{file.file_name}: causal attention in an encoder is not built in")
+        shape = cls(
+            context_length=number("context_length"),
+            width=number("embedding_length"),
+            layers=number("block_count"),
+            heads=number("attention.head_count"),
+            feed_forward=number("feed_forward_length"),
+        )
+        if shape.width % shape.heads != 0:
+            raise ModelFileError(f"{file.file_name}: {shape.heads} heads cannot share a width of {shape.width}")
+        return shape
+
+    @property
+    def head_dim(self) -> int:
+        """Of each head."""
+        return self.width // self.heads
+
+
+def rope_frequencies(file: ModelFile, shape: DecoderShape) -> tuple[float, ...]:
     """Radians per position of each pair of dimensions: base^(-2i/dims), stretched as the file says.
 
     Linear scaling divides all by one factor (Chen et al., 2023). Llama 3.1's long-context scaling comes as a
@@ -107,7 +152,7 @@ def rope_frequencies(file: GGUFFile, shape: DecoderShape) -> tuple[float, ...]:
     return tuple(frequencies.tolist())
 
 
-def _context_length(file: GGUFFile, prefix: str) -> int:
+def _context_length(file: ModelFile, prefix: str) -> int:
     length = file.get_int(prefix + "context_length", minimum=1)
     # Within its window, sliding-window attention is full attention; past it we do not go.
     window = file.get_int(prefix + "attention.sliding_window", 0)

@@ -296,7 +296,9 @@ class Answer:
         self._lease.release()
         reason = self.result.finish_reason if self.result is not None else "abandoned"
         self._metrics.finished.labels(self.model, reason).inc()
-        self._metrics.count_service(self.user.label, len(self.context.tokens) if self.began else 0, self.tokens)
+        prompt_tokens = len(self.context.tokens) if self.began else 0
+        self._metrics.count_service(self.user.label, prompt_tokens, self.tokens)
+        self.user.count(self.user.name, prompt_tokens, self.tokens)
         await self._generation.aclose()
 
     async def __aenter__(self) -> Self:

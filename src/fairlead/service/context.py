@@ -16,6 +16,8 @@ from fairlead.service.request import GenerationRequest, check_tokens
 
 _ANSWER_SHARE = 4
 """Where old turns are dropped, up to one part in so many of the context is kept free for the answer."""
+_BLOCKS = 4
+"""Old turns are dropped in blocks of one part in so many of the room there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Context:
     """How many tokens at the beginning are of no user's writing."""
 
 
-def fit(request: GenerationRequest, model: LoadedModel) -> Context:
+def fit(request: GenerationRequest, model: LoadedModel, reserve: int = 0) -> Context:
     """The prompt of a request as token ids; at least one place in the context is left for the answer.
+
+    Where old turns are dropped, `reserve` tokens are kept free beside the answer's.
 
     Raises:
         PromptTooLong: it does not fit, and nothing may be dropped or dropping does not help.
@@ -46,7 +50,8 @@ def fit(request: GenerationRequest, model: LoadedModel) -> Context:
         messages = conversation(request, model.defaults.system)
         context = Context(model.template.render(messages))
         if request.on_overflow == "drop_oldest":
-            context = _drop_oldest(messages, context, model, _kept_free(request, model.context_length))
+            kept_free = _kept_free(request, model.context_length) + reserve
+            context = _drop_oldest(messages, context, model, kept_free)
     _check_length(request, context, model.context_length)
     return replace(context, public_tokens=len(common_prefix(model.opening, context.tokens)))
 
@@ -66,11 +71,18 @@ def _kept_free(request: GenerationRequest, context_length: int) -> int:
 
 
 def _drop_oldest(messages: Sequence[Message], whole: Context, model: LoadedModel, kept_free: int) -> Context:
-    """Drop the fewest of the oldest turns that make room; system messages and the last turn always stay."""
-    room = model.context_length - kept_free
+    """Drop the oldest turns that make room, in whole blocks; system messages and the last turn always stay.
+
+    What is dropped is as much as does not fit, rounded up to blocks. So a conversation that grows loses nothing more
+    for several turns: its prompts begin alike until the next block goes, and are found in the cache.
+    """
+    room = max(1, model.context_length - kept_free)
     starts = _turns(messages)
-    if len(whole.tokens) <= room or len(starts) < 2:
+    excess = len(whole.tokens) - room
+    if excess <= 0 or len(starts) < 2:
         return whole
+    block = max(1, room // _BLOCKS)
+    enough = -(-excess // block) * block
     low, high = 1, len(starts) - 1  # fewer turns make fewer tokens, so the count to drop is found by halving
     best = whole
     while low <= high:
@@ -82,7 +94,7 @@ def _drop_oldest(messages: Sequence[Message], whole: Context, model: LoadedModel
         best = Context(tokens, len(messages) - len(kept), len(whole.tokens) - len(tokens))
         if low == high:
             break
-        if len(tokens) <= room:
+        if best.dropped_tokens >= enough:
             high = dropping
         else:
             low = dropping + 1

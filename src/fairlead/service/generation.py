@@ -11,7 +11,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from fairlead.errors import Draining, QueueFull, RequestNotFound
@@ -29,6 +29,10 @@ _EVERYBODY = 0
 """The salt of prefixes that all users share; users' own are their numbers."""
 
 
+async def _admit_all(name: str) -> None:
+    """For servers without limits."""
+
+
 class Generator:
     """The server's answers.
 
@@ -37,9 +41,19 @@ class Generator:
         metrics: where answers are counted.
         users: those whose answers they are.
         max_waiting: how many may wait for their first token at once; one more is refused.
+        admit: raises where a user of this name may have no more now.
     """
 
-    def __init__(self, registry: Registry, metrics: Metrics, users: Users, *, max_waiting: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        users: Users,
+        *,
+        max_waiting: int,
+        admit: Callable[[str], Awaitable[None]] = _admit_all,
+    ) -> None:
+        self._admit = admit
         self._roster = Roster()
         self._registry = registry
         self._users = users
@@ -54,23 +68,53 @@ class Generator:
         Several calls may use one id; `cancel` then ends all their answers.
 
         Raises:
-            ModelNotFound, ModelNotReady, Draining, QueueFull, PromptTooLong, InvalidRequest, EngineFailed
+            ModelNotFound, ModelNotReady, Draining, QueueFull, TokensUsedUp, PromptTooLong, InvalidRequest, EngineFailed
         """
         arrived = time.monotonic()
+        async with self.admit(request, count) as lease:
+            return await self.begin(lease, request, request_id, count, arrived=arrived)
+
+    @contextlib.asynccontextmanager
+    async def admit(self, request: GenerationRequest, count: int = 1) -> AsyncIterator[Lease]:
+        """Hold the model of a request that is still being written, with a place among those who wait.
+
+        Raises:
+            ModelNotFound, ModelNotReady, Draining, QueueFull
+        """
         user = self._users.find(request.user)
         async with self._place(user, count), self._hold(request.model, user.name, request.keep_alive) as lease:
-            context = await asyncio.to_thread(fit, request, lease.model)
-            seed = secrets.randbits(63) if request.seed is None else request.seed
-            answers: list[Answer] = []
-            try:
-                for index in range(count):
-                    each = replace(request, seed=(seed + index) % 2**64)
-                    answers.append(self._begin(each, request_id, user, lease, context, arrived))
-            except BaseException:
-                for answer in answers:
-                    await answer.aclose()
-                raise
-            return answers
+            yield lease
+
+    async def begin(
+        self, lease: Lease, request: GenerationRequest, request_id: str, count: int = 1, *, arrived: float
+    ) -> Sequence[Answer]:
+        """Begin answers as `start` does, on a model that is held; `arrived` is when, by the monotonic clock.
+
+        Raises:
+            PromptTooLong, InvalidRequest, EngineFailed
+        """
+        user = self._users.find(request.user)
+        context = await asyncio.to_thread(fit, request, lease.model)
+        seed = secrets.randbits(63) if request.seed is None else request.seed
+        answers: list[Answer] = []
+        try:
+            for index in range(count):
+                each = replace(request, seed=(seed + index) % 2**64)
+                answers.append(self._begin(each, request_id, user, lease, context, arrived))
+        except BaseException:
+            for answer in answers:
+                await answer.aclose()
+            raise
+        return answers
+
+    @property
+    def idle(self) -> asyncio.Event:
+        """Set while nobody waits for an answer, nor has one coming."""
+        return self._roster.empty
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model could answer without being loaded first."""
+        return any(model.name == name for model in self._registry.loaded())
 
     async def tokenize(self, request: GenerationRequest) -> tuple[Sequence[int], LoadedModel]:
         """The token ids that a model sees for messages, or those of a raw prompt without a mark in front."""
@@ -90,13 +134,13 @@ class Generator:
             check_tokens(tokens, lease.model.tokenizer.vocab_size, "tokens")
             return await asyncio.to_thread(lease.model.tokenizer.decode, list(tokens))
 
-    def cancel(self, request_id: str) -> None:
-        """End the answers under this id, wherever they are.
+    def cancel(self, request_id: str, owner: str | None = None) -> None:
+        """End the answers under this id, wherever they are; only `owner`'s where one is given.
 
         Raises:
             RequestNotFound
         """
-        answers = self._roster.under(request_id)
+        answers = [answer for answer in self._roster.under(request_id) if owner in (None, answer.user.name)]
         if not answers:
             raise RequestNotFound("Nothing is waiting or running under this id.", param="id")
         for answer in answers:
@@ -150,6 +194,7 @@ class Generator:
     @contextlib.asynccontextmanager
     async def _place(self, user: User, count: int) -> AsyncIterator[None]:
         """A place among those who wait, while the prompt is read; afterwards the answers count themselves."""
+        await self._admit(user.name)
         roster = self._roster
         if (over := user.waiting + count - user.max_waiting) > 0:
             raise _full(f"{user.max_waiting} of your requests", roster.places_free_in_s(over, user))

@@ -170,7 +170,7 @@ class Library:
         if path is None:
             raise Conflict(f"The file of {model.name} is not on this machine.", param="name")
         with model.watched_by(on_progress):
-            return await self._prove(model, path)
+            return [await self._prove(model, *part) for part in self._catalogue.shelf.parts(model.entry, path)][-1]
 
     async def _get(self, model: Model) -> Path:
         path = self._catalogue.path(model.entry)
@@ -179,8 +179,9 @@ class Library:
             path = await self._download(model)
             model.path, model.facts = path, None
             model.state = "downloaded"
-        if not self._catalogue.shelf.is_proven(model.entry, path):
-            await self._prove(model, path)
+        for part in self._catalogue.shelf.parts(model.entry, path):
+            if not self._catalogue.shelf.is_proven(*part):
+                await self._prove(model, *part)
         model.path = path
         return path
 
@@ -200,12 +201,12 @@ class Library:
         finally:
             stopped.set()
 
-    async def _prove(self, model: Model, path: Path) -> str:
+    async def _prove(self, model: Model, entry: ModelEntry, path: Path) -> str:
         report, stopped = _reporter(model, ModelFileError("The check was ended."))
         shelf = self._catalogue.shelf
         try:
             return await _in_thread(
-                lambda: shelf.prove(model.entry, path, lambda done, total: report("verifying", done, total))
+                lambda: shelf.prove(entry, path, lambda done, total: report("verifying", done, total))
             )
         finally:
             stopped.set()
@@ -214,7 +215,7 @@ class Library:
 def _facts_of_hub(entry: ModelEntry, settings: Settings) -> Facts:
     reasons = []
     for source in entry.sources:
-        if isinstance(source, HubSource):
+        if isinstance(source, HubSource) and not entry.companions:  # of several files the header alone says too little
             try:
                 with hub.read_header(source) as file:
                     return Facts.of(file, settings)

@@ -16,6 +16,7 @@ from fairlead.engine.messages import Load, Scheduling
 from fairlead.errors import DoesNotFit
 from fairlead.gguf.reader import Tensor
 from fairlead.kernels import packed_bytes
+from fairlead.kernels.native_encoder import in_bf16
 from fairlead.kernels.processors import given_processors
 from fairlead.models import ModelDescription
 
@@ -43,6 +44,12 @@ _ROOMY_KV: Final = 16_384
 """Tokens of KV cache wanted where there is memory: some chats beside each other."""
 _MODEST_CONTEXT: Final = 4096
 """A context that nobody asked for may be cut down to this, but no further, to make a model fit."""
+_TABLES: Final = frozenset({"token_embd", "position_embd", "token_types"})
+_ENCODER_WIDTHS: Final = 8
+_ENCODER_HIDDENS: Final = 2
+"""Rows of an encoder's width, and of its MLP's, that one token needs at once, packed ones included."""
+_PAGE: Final = 32
+"""Keys and values are laid out for whole pages of tokens."""
 _STEP: Final = 256
 """Contexts that are found rather than asked for are multiples of this."""
 
@@ -111,6 +118,7 @@ class Footprint:
     weight_bytes: int
     work_bytes: int
     kv_bytes_per_token: int
+    """0 of an encoder, which has no cache, and no context beyond the one that it was trained with."""
     trained_context: int
     threads: int = 1
 
@@ -118,6 +126,8 @@ class Footprint:
     def of(cls, description: ModelDescription, tensors: Iterable[Tensor], settings: Settings) -> Footprint:
         """The footprint of a model file under these settings."""
         kv = description.kv
+        if kv is None:
+            return cls._of_encoder(description, tensors, settings)
         row = description.width * _WIDTHS + description.feed_forward * _HIDDENS + 2 * kv.heads * kv.head_dim
         draws = min(max(_LEAST_DRAWS, settings.max_running), settings.max_batch_tokens)
         threads = settings.threads or given_processors()
@@ -127,6 +137,21 @@ class Footprint:
             weight_bytes=sum(_loaded_bytes(tensor) for tensor in tensors),
             work_bytes=4 * (settings.max_batch_tokens * row + draws * description.vocabulary + segments),
             kv_bytes_per_token=2 * kv.layers * kv.heads * vector,
+            trained_context=description.context_length,
+            threads=threads,
+        )
+
+    @classmethod
+    def _of_encoder(cls, description: ModelDescription, tensors: Iterable[Tensor], settings: Settings) -> Footprint:
+        """A step holds whole texts, and each thread the keys and values of one head of one."""
+        threads = settings.threads or given_processors()
+        rows = max(settings.max_batch_tokens, description.context_length)
+        row = description.width * _ENCODER_WIDTHS + description.feed_forward * _ENCODER_HIDDENS
+        head = threads * (description.context_length + _PAGE) * 2 * description.width
+        return cls(
+            weight_bytes=sum(_encoder_bytes(tensor) for tensor in tensors),
+            work_bytes=4 * (rows * row + head),
+            kv_bytes_per_token=0,
             trained_context=description.context_length,
             threads=threads,
         )
@@ -143,6 +168,8 @@ class Footprint:
     def least(self, wish: Wish) -> Plan:
         """The least with which this model may be loaded: what was asked for, or a modest context."""
         context = wish.context_length or min(_MODEST_CONTEXT, self.trained_context)
+        if not self.kv_bytes_per_token:
+            context = min(context, self.trained_context)
         tokens = context * wish.parallel if wish.parallel else max(context, wish.kv_tokens or 0)
         return Plan(context, tokens, self.estimate(tokens), wish.parallel)
 
@@ -158,7 +185,9 @@ class Footprint:
         if wish.context_length is None:
             found = affordable // max(2, wish.parallel or 1) if tokens is None or wish.parallel else tokens
             context = min(max(found, context), self.trained_context)
-        if wish.parallel is not None:
+        if not self.kv_bytes_per_token:
+            tokens = context
+        elif wish.parallel is not None:
             tokens = context * wish.parallel
         elif tokens is None:
             tokens = min(max(2 * context, _ROOMY_KV), affordable // 2)
@@ -202,6 +231,14 @@ def _loaded_bytes(tensor: Tensor) -> int:
     for count in outputs:
         rows *= count
     return packed_bytes(tensor.format, rows, inputs)
+
+
+def _encoder_bytes(tensor: Tensor) -> int:
+    """Embeddings are looked up as they are stored; other matrices are multiplied in bf16."""
+    looked_up = tensor.name.removesuffix(".weight") in _TABLES and tensor.format.block == 1
+    if looked_up or len(tensor.shape) < 2:
+        return max(4 * tensor.shape[0], tensor.nbytes)
+    return packed_bytes(in_bf16(tensor.format), tensor.shape[0], tensor.shape[1])
 
 
 def in_words(size: int) -> str:

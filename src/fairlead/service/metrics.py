@@ -38,6 +38,9 @@ class Metrics:
             "Answers that wait for their first token.",
             registry=self._registry,
         )
+        self.chat_answers = Gauge(
+            "fairlead_chat_answers", "Answers that go on in chats, read or not.", registry=self._registry
+        )
         self.finished = Counter("fairlead_generations", "Answers ended.", ("model", "reason"), registry=self._registry)
         self.tokens = Counter(
             "fairlead_tokens",

@@ -16,9 +16,9 @@ from typing import Literal
 
 from fairlead.config import FileSource, ModelDefaults, ModelEntry
 from fairlead.engine.client import EngineClient
-from fairlead.errors import Conflict, ModelNotReady
+from fairlead.errors import Conflict, InvalidRequest, ModelNotReady
 from fairlead.gguf.tokenizer import Tokenizer
-from fairlead.service.facts import Facts
+from fairlead.service.facts import Capability, Facts, capabilities_of
 from fairlead.service.memory import Estimate
 from fairlead.service.progress import Progress, Watcher
 from fairlead.service.prompt import ChatTemplate
@@ -71,6 +71,7 @@ class ModelStatus:
     source: str | None
     progress: Progress | None
     error: str | None
+    capabilities: tuple[Capability, ...]
 
 
 class Model:
@@ -115,6 +116,17 @@ class Model:
     def name(self) -> str:
         """What it goes by."""
         return self.entry.name
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What it can be asked for, as its file says or, before that is known, its entry."""
+        return self.facts.capabilities if self.facts else capabilities_of(self.entry.architecture)
+
+    def require(self, capability: Capability) -> None:
+        """InvalidRequest where the model cannot be asked for this."""
+        if capability not in self.capabilities:
+            can = "makes vectors of texts, by POST /v1/embeddings" if "embedding" in self.capabilities else "chats"
+            raise InvalidRequest(f"The model {self.name} only {can}.", param="model")
 
     # ---- loading --------------------------------------------------------------------------------------
 
@@ -279,6 +291,7 @@ class Model:
             source=_source(entry),
             progress=self._progress if self.state in ("downloading", "loading") else None,
             error=self.error,
+            capabilities=self.capabilities,
         )
 
 

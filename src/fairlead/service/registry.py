@@ -17,6 +17,7 @@ from fairlead.engine import messages
 from fairlead.engine.client import EngineClient
 from fairlead.errors import Conflict, DoesNotFit, Draining, FairleadError, ModelNotReady
 from fairlead.service import capacity
+from fairlead.service.facts import Capability
 from fairlead.service.library import Library, without_folders
 from fairlead.service.loads import Loads
 from fairlead.service.model import Lease, LoadedModel, Model, ModelStatus
@@ -124,7 +125,13 @@ class Registry:
     # ---- requests -------------------------------------------------------------------------------------
 
     async def acquire(
-        self, name: str | None, cancel: Callable[[], None], *, user: str = NOBODY, keep_alive: float | None = None
+        self,
+        name: str | None,
+        cancel: Callable[[], None],
+        *,
+        user: str = NOBODY,
+        keep_alive: float | None = None,
+        capability: Capability = "chat",
     ) -> Lease:
         """Hold a model for a request, waiting for it where it is being loaded or has to be first.
 
@@ -133,9 +140,11 @@ class Registry:
             cancel: called where the request must end.
             user: whose request it is; turns are shared out between users.
             keep_alive: seconds without a request that the model is kept from now on; None leaves that as it is.
+            capability: what the request is for.
 
         Raises:
             ModelNotFound, ModelNotReady, Draining
+            InvalidRequest: the model cannot be asked for that.
             DoesNotFit: it had to be loaded first, and would not fit.
             FairleadError: of a load that it waited for.
         """
@@ -144,6 +153,9 @@ class Registry:
         if name is None:
             raise ModelNotReady("No model is active: load one with POST /set_model, or name one.")
         model = self.library.find(name)
+        if model.facts is None and model.path is not None:
+            await self.library.facts(model)
+        model.require(capability)
         if model.loaded is not None and model.can_answer and not self._reception.is_closed(model):
             lease = Lease(model, model.loaded, cancel)
         else:
@@ -177,7 +189,7 @@ class Registry:
 
         Idle models make room where that is needed, and are loaded again should the load fail then. Whoever asks
         while a load is under way joins it. A caller who goes away does not end it. The first model that is loaded
-        becomes the active one; so does one that took the active one's place.
+        becomes the active one; so does one that took the active one's place. One that only makes vectors never does.
 
         Raises:
             ModelNotFound, DownloadError, ModelFileError, DoesNotFit, EngineFailed, Draining
@@ -209,10 +221,15 @@ class Registry:
 
         Errors as in `load`.
         """
+        model = self.library.find(name)
+        if model.path is not None:
+            await self.library.facts(model)
+        model.require("chat")
         try:
-            self._active = (await self.load(name)).name
+            await self.load(name)
+            model.require("chat")  # of a file that was not here before, this is known only now
+            self._active = model.name
         except DoesNotFit as error:
-            model = self.library.find(name)
             if not error.details.get("busy") or not self._settings.load_on_demand:
                 raise
             (await self._wait_for(model, user)).release()
@@ -225,6 +242,21 @@ class Registry:
             await self.load(name)
         except FairleadError as error:
             logger.warning("the server starts without %s: %s", name, error.message)
+        if "chat" not in self.library.find(name).capabilities:
+            self._active = None
+
+    async def provide(self, name: str) -> None:
+        """See that a model which the server itself needs can be acquired: fetched, and loaded where nobody else will.
+
+        Errors as in `load`.
+        """
+        model = self.library.find(name)
+        if model.can_answer or model.loading is not None:
+            return
+        if not self._settings.load_on_demand or model.state == "failed":
+            await self.load(name)
+        elif model.path is None:
+            await self.fetch(name)
 
     async def fetch(self, name: str, on_progress: Watcher | None = None) -> ModelStatus:
         """Download a model without loading it.
@@ -296,7 +328,7 @@ class Registry:
         if error is not None:
             self._reception.load_failed(model, error)
             return
-        if self._active is None or self._active in model.replaced:
+        if "chat" in model.capabilities and (self._active is None or self._active in model.replaced):
             self._active = model.name
         self._reception.admit(model)
         self._reception.look_again()

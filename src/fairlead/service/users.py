@@ -6,7 +6,7 @@ in the cache is nobody else's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,13 @@ OTHERS: Final = "(others)"
 
 _MOST_KNOWN: Final = 10_000
 _MOST_LABELS: Final = 50
+
+CountTokens = Callable[[str, int, int], None]
+"""A name, and tokens of a prompt and of its answer."""
+
+
+def _count_nothing(name: str, prompt_tokens: int, completion_tokens: int) -> None:
+    """For servers that keep no account."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +43,8 @@ class User:
     """Answers that wait for their first token."""
     running: int = 0
     """Answers that have it."""
+    count: CountTokens = _count_nothing
+    """Told of every answer's tokens at its end."""
 
 
 class Users:
@@ -44,9 +53,13 @@ class Users:
     Args:
         settings: what is set for some, by their names. They, and the first few others, get labels of their own.
         max_waiting: for those for whom nothing else is set.
+        count: is told of the tokens of every answer.
     """
 
-    def __init__(self, settings: Mapping[str, UserSettings], max_waiting: int) -> None:
+    def __init__(
+        self, settings: Mapping[str, UserSettings], max_waiting: int, count: CountTokens = _count_nothing
+    ) -> None:
+        self._count = count
         self._settings = settings
         self._max_waiting = max_waiting
         self._labels = set(settings)
@@ -76,6 +89,7 @@ class Users:
             label=self._label(name),
             weight=given.weight,
             max_waiting=self._max_waiting if given.max_waiting is None else given.max_waiting,
+            count=self._count,
         )
         self._by_number[user.number] = user
         return user

@@ -1,0 +1,24 @@
+"""Texts as vectors: what the rest of the service asks of an embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Embedder(Protocol):
+    """A model that turns texts into vectors whose scalar product tells how near their meanings are."""
+
+    @property
+    def name(self) -> str:
+        """The model's: vectors of different models are not compared."""
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[texts, width], each of length 1. A text past the model's context is embedded by what fits.
+
+        Raises:
+            ModelNotReady, DownloadError, DoesNotFit, EngineFailed: the model is not to be had now.
+        """
