@@ -6,6 +6,9 @@ Exact is the model's plan run by NumPy in double precision. Each engine is asked
 position of a text; what it leaves over is one more outcome. The divergence is Kullback and Leibler's, from exact to the
 engine, over these outcomes; it is a little less than over the whole vocabulary, some twentieth.
 Prints one JSON object. llama.cpp is measured too where the package `xllamacpp` is installed.
+
+Exact arithmetic takes long, minutes for thousands of positions: with `--exact FILE.npy` its log-probabilities (8 bytes
+for each position and token of the vocabulary) are kept in a file, and read from it if it is there.
 """
 
 from __future__ import annotations
@@ -38,6 +41,9 @@ F64 = NDArray[np.float64]
 
 LIKELIEST = 1000
 """Tokens that engines are asked for; llama.cpp writes them all out in JSON."""
+
+ROWS_AT_ONCE = 256
+"""Of log-probabilities that are computed, in place: with a large vocabulary each takes half a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +159,32 @@ def peer(path: Path, *, context: int, threads: int, sequences: int = 1) -> Itera
         serving.close()
 
 
-def log_probabilities(runner: NativeRunner, tokens: Sequence[int], rows: int) -> F64:
-    """Our engine's, after each of these tokens, [tokens, vocabulary], computed in steps of `rows` of them.
+def log_probabilities(runner: NativeRunner, tokens: Sequence[int], rows: int) -> Iterator[F64]:
+    """Our engine's over the vocabulary, after each of these tokens, computed in steps of `rows` of them.
 
     The runner's KV cache must hold them all. With rows for a whole prompt it is prefill that is measured, with one it
     is decoding: an instruction set may have other kernels for each.
     """
     pages = range(-(-len(tokens) // PAGE_TOKENS))
     starts = range(0, len(tokens), rows)
-    chunks = (Chunk(0, tokens[start : start + rows], start, pages, samples=False) for start in starts)
-    return log_softmax(np.concatenate([runner.logits([chunk]) for chunk in chunks]))
+    for start in starts:
+        chunk = Chunk(0, tokens[start : start + rows], start, pages, samples=False)
+        yield from log_softmax(runner.logits([chunk]))
+
+
+def exact_log_probabilities(file: GGUFFile, tokens: Sequence[int], kept: Path | None) -> F64:
+    """After each of these tokens, [tokens, vocabulary]; from the file `kept` where it is there, else written to it."""
+    if kept is not None and kept.exists():
+        found: F64 = np.load(kept, mmap_mode="r")
+        if len(found) != len(tokens):
+            raise ValueError(f"{kept} is of {len(found)} positions, not of {len(tokens)}")
+        return found
+    exact = reference_plan.logits(file, tokens)
+    for rows in np.array_split(exact, -(-len(tokens) // ROWS_AT_ONCE)):
+        rows[:] = log_softmax(rows)
+    if kept is not None:
+        np.save(kept, exact)
+    return exact
 
 
 def summary(exact: F64, tops: Iterable[Top], following: Sequence[int]) -> dict[str, float]:
@@ -195,6 +217,7 @@ def main() -> None:
     parser.add_argument("--isa", nargs="*", default=instruction_sets(), choices=instruction_sets())
     parser.add_argument("--rows", nargs="*", type=int, default=[128, 1], help="tokens of a step: prefill, decoding")
     parser.add_argument("--kv", nargs="*", default=["f16"], choices=["f16", "f32", "q8"])
+    parser.add_argument("--exact", type=Path, help="a file to keep the exact log-probabilities in, for another run")
     parser.add_argument("--no-peer", action="store_true", help="leave llama.cpp out")
     arguments = parser.parse_args()
 
@@ -204,7 +227,7 @@ def main() -> None:
         tokens, following = text[: arguments.positions], text[1 : arguments.positions + 1]
         if len(following) < arguments.positions:
             parser.error(f"the text has {len(text)} tokens only")
-        exact = log_softmax(reference_plan.logits(file, tokens))
+        exact = exact_log_probabilities(file, tokens, arguments.exact)
         for isa, kv_type in itertools.product(arguments.isa, arguments.kv):
             set_instruction_set(isa)
             most = max(arguments.rows)

@@ -29,7 +29,7 @@ from fairlead.kernels import _native
 from fairlead.kernels.native_encoder import NativeEncoder
 from fairlead.models.shape import EncoderShape
 
-ROUNDS = 12
+ROUNDS = 6
 PORTION = 128
 """Texts of one request to the worker, as the server sends them."""
 

@@ -10,14 +10,18 @@
 #include <memory>
 #include <vector>
 
-#include "isa/vector.h"
+#include "isa/attention.h"
 #include "stages.h"
 
 namespace fairlead {
 namespace {
 
-// Queries of one task: enough to read a page from memory once for many of them, few enough to balance threads.
-constexpr int kTaskQueries = 32;
+// Queries of one task: many, since keys and values are read and converted once for all of them, but where rows are few
+// as many fewer as balance threads.
+constexpr int kMostQueries = 128, kLeastQueries = 32;
+
+// From this many rows of a sequence on, matrix tiles are quicker than vectors.
+constexpr int kManyRows = 9;
 
 // Tokens of a segment, of which a context has at most kMostSegments: long ones have longer segments.
 constexpr int kSegmentTokens = 256;
@@ -26,43 +30,21 @@ constexpr int kMostSegments = 16;
 // Where there are fewer than this many tasks for each thread, segments become tasks of their own.
 constexpr int kTasksWanted = 4;
 
-// Some consecutive rows of one sequence, which attend to its first `tokens` tokens.
+int segment_tokens_of(int tokens) {
+  return std::max(kSegmentTokens, static_cast<int>(round_up((tokens - 1) / kMostSegments + 1, kPageTokens)));
+}
+
+// Some consecutive rows of one sequence, whose contexts have segments of one length, and which attend to its first
+// `tokens` tokens.
 struct RowBlock {
   int sequence;
   int begin, end;  // rows of the step
   int tokens;
+  bool many;  // rows of the sequence in this step
 
-  int segment_tokens() const {
-    return std::max(kSegmentTokens, static_cast<int>(round_up((tokens - 1) / kMostSegments + 1, kPageTokens)));
-  }
+  int segment_tokens() const { return segment_tokens_of(tokens); }
   int segments() const { return (tokens - 1) / segment_tokens() + 1; }
 };
-
-// Turns the first dims of one head by the angles whose cosines and sines are given.
-void rotate(float* head, const float* cosines, const float* sines, int pairs, RopeStyle style) {
-  const int step = style == RopeStyle::interleaved ? 2 : 1;
-  const int partner = style == RopeStyle::interleaved ? 1 : pairs;
-  for (int i = 0; i < pairs; ++i) {
-    float& a = head[i * step];
-    float& b = head[i * step + partner];
-    const float turned = a * cosines[i] - b * sines[i];
-    b = a * sines[i] + b * cosines[i];
-    a = turned;
-  }
-}
-
-// Adds what was found in the next part of a context.
-void merge(const Attended& found, const Attended& next, int count, int stride) {
-  for (int i = 0; i < count; ++i) {
-    const float maximum = std::max(found.maximum[i], next.maximum[i]);
-    const float decay = std::exp(found.maximum[i] - maximum), share = std::exp(next.maximum[i] - maximum);
-    found.maximum[i] = maximum;
-    found.total[i] = found.total[i] * decay + next.total[i] * share;
-    float* sums = found.sums + i * stride;
-    const float* added = next.sums + i * stride;
-    for (int d = 0; d < stride; ++d) sums[d] = sums[d] * decay + added[d] * share;
-  }
-}
 
 class AttentionStage final : public Stage {
  public:
@@ -72,32 +54,34 @@ class AttentionStage final : public Stage {
         rows_(rows),
         shape_(shape),
         group_(shape.heads / cache_.shape().heads),
-        block_rows_(std::max(1, kTaskQueries / group_)),
-        queries_(static_cast<size_t>(block_rows_) * group_),
+        queries_(round_up(std::max(kMostQueries, group_), kStripQueries)),
+        split_queries_(round_up(std::max(kLeastQueries, group_), kStripQueries)),
         few_(kTasksWanted * plan.pool().size()),
         done_(std::make_unique<std::atomic<int>[]>(few_)) {
     Workspace& workspace = plan_.workspace();
-    workspace.attended.reserve(static_cast<size_t>(few_) * kMostSegments * found_floats());
+    workspace.attended.reserve(static_cast<size_t>(few_) * kMostSegments * found_floats(split_queries_));
     for (Workspace::Own& own : workspace.own) {
       own.queries.reserve(queries_ * cache_.shape().head_dim);
       own.visible.reserve(queries_);
-      own.attended.reserve(2 * found_floats());
+      own.attended.reserve(2 * found_floats(queries_));
     }
   }
 
   void prepare(const Step& step) override {
-    blocks_.clear();
-    for (int s = 0; s < step.sequences(); ++s) {
-      for (int row = step.first_row[s]; row < step.first_row[s + 1]; row += block_rows_) {
-        const int end = std::min(row + block_rows_, step.first_row[s + 1]);
-        blocks_.push_back({s, row, end, *std::max_element(&step.positions[row], &step.positions[end - 1] + 1) + 1});
-      }
-    }
+    cut_into_blocks(step);
     const int heads = cache_.shape().heads, threads = plan_.pool().size();
     const auto whole = static_cast<int>(blocks_.size()) * heads;
-    int segments = 1;
-    for (const RowBlock& block : blocks_) segments = std::max(segments, block.segments());
-    splits_ = whole < few_ ? segments : 1;
+    int segments = 1, queries = 0;
+    for (const RowBlock& block : blocks_) {
+      segments = std::max(segments, block.segments());
+      queries = std::max(queries, count(block));
+    }
+    splits_ = whole < few_ && queries <= split_queries_ ? segments : 1;
+    for (Workspace::Own& own : plan_.workspace().own) {
+      for (const bool many : {false, true}) {
+        own.scratch.reserve(attention_kernels(many).room_bytes(queries_, cache_.shape().head_dim));
+      }
+    }
     for (int i = 0; i < std::min(whole, few_); ++i) done_[i].store(0, std::memory_order_relaxed);
     turning_by_tasks_ = only_last_segments_are_new(step);
     turning_.set(turning_by_tasks_ ? 0 : step.rows(), 1, threads);
@@ -121,6 +105,26 @@ class AttentionStage final : public Stage {
   }
 
  private:
+  void cut_into_blocks(const Step& step) {
+    const int shares = kTasksWanted * plan_.pool().size();
+    const int queries = std::clamp(step.rows() * shape_.heads / shares, kLeastQueries, kMostQueries);
+    const int most_rows = std::max(1, queries / group_);
+    blocks_.clear();
+    for (int s = 0; s < step.sequences(); ++s) {
+      const int first = step.first_row[s], last = step.first_row[s + 1];
+      for (int row = first; row < last;) {
+        RowBlock block{s, row, row, 0, last - first >= kManyRows};
+        for (; row < last && row - block.begin < most_rows; ++row) {
+          const int tokens = std::max(block.tokens, step.positions[row] + 1);
+          if (row > block.begin && segment_tokens_of(tokens) != block.segment_tokens()) break;
+          block.tokens = tokens;
+          block.end = row + 1;
+        }
+        blocks_.push_back(block);
+      }
+    }
+  }
+
   // Whether no part of a step but the task of a sequence's last segment reads its new keys and values: then this turns
   // and stores them, and the team need not wait for all of them.
   bool only_last_segments_are_new(const Step& step) const {
@@ -133,24 +137,26 @@ class AttentionStage final : public Stage {
   }
 
   // Those of an `Attended`.
-  size_t found_floats() const { return queries_ * (cache_.value_stride() + 2); }
-  Attended found_at(float* room) const {
-    float* maximum = room + queries_ * cache_.value_stride();
-    return {room, maximum, maximum + queries_};
+  size_t found_floats(int queries) const { return static_cast<size_t>(queries) * (cache_.value_stride() + 2); }
+  Attended found_at(float* room, int queries) const {
+    float* maximum = room + static_cast<size_t>(queries) * cache_.value_stride();
+    return {room, maximum, maximum + queries};
   }
 
   void turn_and_store(const Step& step, int sequence, int row, int head) {
     const int head_dim = cache_.shape().head_dim, position = step.positions[row];
     const int page = step.pages[step.first_page[sequence] + position / kPageTokens];
     float* key = rows_.k.row(row) + head * head_dim;
-    turn(row, key);
+    turn(row, key, 1);
     cache_.store(shape_.layer, head, page, position % kPageTokens, key, rows_.v.row(row) + head * head_dim);
   }
 
-  void turn(int row, float* head) const {
+  void turn(int row, float* head, float scale) const {
     const int pairs = rows_.rotations.width / 2;
     const float* cosines = rows_.rotations.row(row);
-    rotate(head, cosines, cosines + pairs, pairs, shape_.rope);
+    const HeadTurn turn{cosines, cosines + pairs, pairs, cache_.shape().head_dim, scale};
+    const VectorKernels& kernels = vector_kernels();
+    shape_.rope == RopeStyle::interleaved ? kernels.turn_interleaved(turn, head) : kernels.turn_halves(turn, head);
   }
 
   // A whole context; the last blocks, whose contexts are the longest, first, which evens out the threads.
@@ -158,11 +164,12 @@ class AttentionStage final : public Stage {
     const int heads = cache_.shape().heads;
     const RowBlock& block = blocks_[blocks_.size() - 1 - task / heads];
     const int head = task % heads;
-    const Attended found = found_at(own.attended.data()), next = found_at(own.attended.data() + found_floats());
+    const Attended found = found_at(own.attended.data(), queries_);
+    const Attended next = found_at(own.attended.data() + found_floats(queries_), queries_);
     gather(step, block, head, own);
     for (int segment = 0; segment < block.segments(); ++segment) {
       attend(step, block, head, segment, own, segment == 0 ? found : next);
-      if (segment > 0) merge(found, next, count(block), cache_.value_stride());
+      if (segment > 0) kernels(block).merge(found, next, count(block), cache_.value_stride());
     }
     write(block, head, found);
   }
@@ -173,15 +180,19 @@ class AttentionStage final : public Stage {
     const RowBlock& block = blocks_[whole / heads];
     const int head = whole % heads, segments = block.segments();
     if (segment >= segments) return;
-    float* first = plan_.workspace().attended.data() + static_cast<size_t>(whole) * splits_ * found_floats();
+    const size_t floats = found_floats(split_queries_);
+    float* first = plan_.workspace().attended.data() + static_cast<size_t>(whole) * splits_ * floats;
+    const auto found = [&](int of) { return found_at(first + of * floats, split_queries_); };
     gather(step, block, head, own);
-    attend(step, block, head, segment, own, found_at(first + segment * found_floats()));
+    attend(step, block, head, segment, own, found(segment));
     if (done_[whole].fetch_add(1, std::memory_order_acq_rel) + 1 < segments) return;
     for (int other = 1; other < segments; ++other) {
-      merge(found_at(first), found_at(first + other * found_floats()), count(block), cache_.value_stride());
+      kernels(block).merge(found(0), found(other), count(block), cache_.value_stride());
     }
-    write(block, head, found_at(first));
+    write(block, head, found(0));
   }
+
+  static const AttentionKernels& kernels(const RowBlock& block) { return attention_kernels(block.many); }
 
   int count(const RowBlock& block) const { return (block.end - block.begin) * group_; }
 
@@ -193,8 +204,7 @@ class AttentionStage final : public Stage {
     for (int row = block.begin; row < block.end; ++row) {
       std::copy_n(rows_.q.row(row) + head * group_ * head_dim, group_ * head_dim, query);
       for (int g = 0; g < group_; ++g, query += head_dim) {
-        turn(row, query);
-        for (int d = 0; d < head_dim; ++d) query[d] *= shape_.scale;
+        turn(row, query, shape_.scale);
         *visible++ = step.positions[row] + 1;
       }
     }
@@ -214,7 +224,8 @@ class AttentionStage final : public Stage {
     queries.begin = begin;
     queries.end = std::min(block.tokens, begin + block.segment_tokens());
     queries.pages = step.pages.data() + step.first_page[block.sequence];
-    cache_.attend(shape_.layer, head, queries, found);
+    queries.room = own.scratch.data();
+    cache_.attend(kernels(block), shape_.layer, head, queries, found);
   }
 
   void write(const RowBlock& block, int head, const Attended& found) {
@@ -231,10 +242,10 @@ class AttentionStage final : public Stage {
   KvCache& cache_;
   AttentionRows rows_;
   AttentionShape shape_;
-  int group_;       // query heads for each key-value head
-  int block_rows_;  // the most rows of one task
-  size_t queries_;  // the most queries of one task
-  int few_;         // fewer pairs of a block and a head than this are split into segments
+  int group_;          // query heads for each key-value head
+  int queries_;        // the most queries of one task, in whole strips
+  int split_queries_;  // the same where segments are tasks of their own
+  int few_;            // fewer pairs of a block and a head than this are split into segments
 
   // Of this step.
   std::vector<RowBlock> blocks_;

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "isa/vector.h"
+#include "isa/attention.h"
 #include "stages.h"
 
 namespace fairlead {
@@ -38,7 +38,10 @@ class BidirectionalStage final : public Stage {
     int longest = 0;
     for (int s = 0; s < step.sequences(); ++s) longest = std::max(longest, step.first_row[s + 1] - step.first_row[s]);
     const int pages = (longest + kPageTokens - 1) / kPageTokens;
-    for (Workspace::Own& own : plan_.workspace().own) own.text.reserve(pages * page_bytes_);
+    for (Workspace::Own& own : plan_.workspace().own) {
+      own.text.reserve(pages * page_bytes_);
+      own.scratch.reserve(attention_kernels(false).room_bytes(kQueries, head_dim_));
+    }
     pages_.resize(pages);
     std::iota(pages_.begin(), pages_.end(), 0);
     attending_.set(static_cast<int64_t>(step.sequences()) * heads_, 1, plan_.pool().size());
@@ -71,13 +74,14 @@ class BidirectionalStage final : public Stage {
     block.keys = own.text.data();
     block.values = own.text.data() + key_bytes_;
     block.page_bytes = page_bytes_;
+    block.room = own.scratch.data();
     float* maximum = own.attended.data() + kQueries * stride_;
     const Attended found{own.attended.data(), maximum, maximum + kQueries};
     std::fill_n(own.visible.data(), kQueries, end - begin);
     for (int row = begin; row < end; row += kQueries) {
       block.count = std::min(kQueries, end - row);
       gather(row, block.count, head, own.queries.data());
-      vector_kernels().attend_float(block, found);
+      attention_kernels(false).attend_float(block, found);
       write(row, block.count, head, found);
     }
   }

@@ -53,13 +53,12 @@ void KvCache::store(int layer, int head, int page, int token, const float* key, 
   }
 }
 
-void KvCache::attend(int layer, int head, QueryBlock block, const Attended& found) {
+void KvCache::attend(const AttentionKernels& kernels, int layer, int head, QueryBlock block, const Attended& found) {
   block.head_dim = shape_.head_dim;
   block.value_stride = value_stride();
   block.keys = keys(layer, head);
   block.values = block.keys + key_bytes_;
   block.page_bytes = page_bytes_;
-  const VectorKernels& kernels = vector_kernels();
   switch (shape_.type) {
     case KvType::f16:
       return kernels.attend_half(block, found);

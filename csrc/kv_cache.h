@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "aligned.h"
-#include "isa/vector.h"
+#include "isa/attention.h"
 #include "mapping.h"
 
 namespace fairlead {
@@ -43,7 +43,7 @@ class KvCache {
   void store(int layer, int head, int page, int token, const float* key, const float* value);
 
   // What queries, of which all but the place of the keys and values is given, find in one head.
-  void attend(int layer, int head, QueryBlock block, const Attended& found);
+  void attend(const AttentionKernels& kernels, int layer, int head, QueryBlock block, const Attended& found);
 
  private:
   // A head's keys in page 0; those of page p lie p · page_bytes() further, its values key_bytes_ behind.

@@ -11,8 +11,8 @@ namespace fairlead {
 namespace {
 
 // Which kernel is quickest depends on the rows at hand; from how many on another one is was measured
-// (docs/performance.md). Tiles were measured when activations of the other kernels had 8 bits: with 16 they may win
-// earlier.
+// (docs/performance.md). Tiles would win from five or six rows on. But they round activations to bf16, which few rows
+// need not bear: nine keeps up to eight streams as exact as one.
 constexpr int kTilesFrom = 9;
 
 // From this many rows on, weights are unpacked once for all rows.
@@ -172,22 +172,42 @@ bool unpacks(RowForm form, int rows) { return form == RowForm::q16 && rows >= un
 void multiply_unpacked(const Weight& weight, const std::byte* packed, int rows, const Output& out, int64_t begin,
                        int64_t end, std::byte* scratch) {
   const Products& p = products();
-  const UnpackedProduct product = p.unpacked_product(weight.format());
+  const PanelProduct product = p.unpacked(weight.format());
   const int batch = unpacked_batch(weight, rows, p.tile_rows);
   for (int row = 0; row < rows; row += batch) {
-    UnpackedTask task{.inputs = weight.inputs(),
-                      .rows = std::min(batch, rows - row),
-                      .packed = packed + row * row_bytes(RowForm::q16, weight.inputs()),
-                      .found = reinterpret_cast<float*>(scratch + p.unpacked_bytes),
-                      .scratch = scratch,
-                      .panel_count = 0,
-                      .panels = {},
-                      .to = {}};
-    for (int64_t panel = begin; panel < end; panel += p.unpacked_panels) {
-      task.panel_count = static_cast<int>(std::min<int64_t>(p.unpacked_panels, end - panel));
+    PanelTask task{.inputs = weight.inputs(),
+                   .rows = std::min(batch, rows - row),
+                   .packed = packed + row * row_bytes(RowForm::q16, weight.inputs()),
+                   .found = reinterpret_cast<float*>(scratch + p.unpacked_bytes),
+                   .scratch = scratch};
+    for (int64_t panel = begin; panel < end; panel += p.panels) {
+      task.panel_count = static_cast<int>(std::min<int64_t>(p.panels, end - panel));
       for (int i = 0; i < task.panel_count; ++i) {
         task.panels[i] = weight.panel(panel + i);
         task.to[i] = destination(out, weight.outputs(), panel + i, row);
+      }
+      product(task);
+    }
+  }
+}
+
+// All tiles of rows by some panels, then by the next: a few rows leave nothing else to keep in a cache. Panels that are
+// taken together come from different parts of the range, each part a stream that runs on: memory gives several streams
+// more than one.
+void multiply_few(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out,
+                  int64_t begin, int64_t end) {
+  const Products& p = products();
+  const PanelProduct product = p.few_rows(weight.format());
+  const size_t tile_bytes = p.tile_rows * row_bytes(form, weight.inputs());
+  const int64_t part = (end - begin + p.panels - 1) / p.panels;
+  for (int64_t first = begin; first < begin + part; ++first) {
+    for (int row = 0; row < rows; row += p.tile_rows) {
+      PanelTask task{.inputs = weight.inputs(),
+                     .rows = std::min(p.tile_rows, rows - row),
+                     .packed = packed + row / p.tile_rows * tile_bytes};
+      for (int64_t panel = first; panel < end && task.panel_count < p.panels; panel += part) {
+        task.panels[task.panel_count] = weight.panel(panel);
+        task.to[task.panel_count++] = destination(out, weight.outputs(), panel, row);
       }
       product(task);
     }
@@ -232,7 +252,7 @@ size_t scratch_bytes(const Weight& weight, int rows) {
   if (unpacks(row_form(weight, rows), rows)) {
     const Products& p = products();
     const int batch = unpacked_batch(weight, rows, p.tile_rows);
-    return p.unpacked_bytes + sizeof(float) * batch * p.unpacked_panels * kPanel;
+    return p.unpacked_bytes + sizeof(float) * batch * p.panels * kPanel;
   }
   return 0;
 }
@@ -243,18 +263,7 @@ void matmul(const Weight& weight, RowForm form, const std::byte* packed, int row
   if (form == RowForm::bf16) return multiply_tiles(weight, packed, rows, out, begin, end, scratch);
 #endif
   if (unpacks(form, rows)) return multiply_unpacked(weight, packed, rows, out, begin, end, scratch);
-  const Products& p = products();
-  const PanelProduct product = p.panel_product(weight.format());
-  const size_t tile_bytes = p.tile_rows * row_bytes(form, weight.inputs());
-  for (int64_t panel = begin; panel < end; ++panel) {
-    for (int tile = 0; tile * p.tile_rows < rows; ++tile) {
-      constexpr int kMostRows = 8;
-      alignas(64) float values[kMostRows * kPanel];
-      const int of_tile = rows_of_tile(rows, p.tile_rows, tile);
-      product(weight.panel(panel), weight.inputs(), packed + tile * tile_bytes, of_tile, values);
-      p.write(values, kPanel, of_tile, destination(out, weight.outputs(), panel, tile * p.tile_rows));
-    }
-  }
+  multiply_few(weight, form, packed, rows, out, begin, end);
 }
 
 }  // namespace fairlead

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -210,7 +211,7 @@ RowsId Plan::rotations(std::vector<double> frequencies) {
 void Plan::hold(RowsId out_id, RowsId x_id) {
   Rows &out = held(out_id), &x = at(x_id);
   require(out.width == x.width && out.selected == x.selected && out_id != x_id, "hold: the rows differ");
-  stages_.push_back(make_hold_stage(*this, out, x));
+  append("hold " + std::to_string(x.width), 0, make_hold_stage(*this, out, x));
 }
 
 void Plan::products(RowsId x_id, std::vector<Product> products) {
@@ -224,7 +225,14 @@ void Plan::products(RowsId x_id, std::vector<Product> products) {
     require(product.bias.empty() || static_cast<int>(product.bias.size()) == out.width,
             "products: a bias does not fit its output");
   }
-  stages_.push_back(make_product_stage(*this, x, std::move(products)));
+  size_t weight_bytes = 0;
+  int64_t outputs = 0;
+  for (const Product& product : products) {
+    weight_bytes += product.weight->bytes();
+    outputs += product.weight->outputs();
+  }
+  append("products " + std::to_string(x.width) + " to " + std::to_string(outputs), weight_bytes,
+         make_product_stage(*this, x, std::move(products)));
 }
 
 void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape) {
@@ -239,7 +247,12 @@ void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations,
           "attention: keys or values do not fit the cache");
   require(rows.rotations.width <= cache.head_dim, "attention: more turned dimensions than a head has");
   require(!rows.q.selected && !rows.k.selected && !rows.v.selected && !rows.out.selected, "attention: needs all rows");
-  stages_.push_back(make_attention_stage(*this, rows, shape));
+  append("attention", 0, make_attention_stage(*this, rows, shape));
+}
+
+void Plan::append(std::string name, size_t weight_bytes, std::unique_ptr<Stage> stage) {
+  stages_.push_back(std::move(stage));
+  times_.push_back({std::move(name), weight_bytes, 0});
 }
 
 void Plan::bidirectional_attention(RowsId out, RowsId q, RowsId k, RowsId v, int heads, float scale) {
@@ -251,7 +264,7 @@ void Plan::bidirectional_attention(RowsId out, RowsId q, RowsId k, RowsId v, int
   }
   require(!rows.q.selected && !rows.k.selected && !rows.v.selected && !rows.out.selected,
           "bidirectional_attention: needs all rows");
-  stages_.push_back(make_bidirectional_stage(*this, rows, heads, scale));
+  append("attention", 0, make_bidirectional_stage(*this, rows, heads, scale));
 }
 
 // Every row of a sequence lies in one of its pages; without a cache the sequence is whole.
@@ -304,6 +317,22 @@ void Plan::run(const Step& step) {
   pool_.run([&](Worker& worker) {
     for (auto& stage : stages_) stage->run(step, worker);
   });
+}
+
+std::vector<StageTime> Plan::time(const Step& step) {
+  check(step);
+  prepare(step);
+  using Clock = std::chrono::steady_clock;
+  pool_.run([&](Worker& worker) {
+    auto before = Clock::now();
+    for (size_t i = 0; i < stages_.size(); ++i) {
+      stages_[i]->run(step, worker);
+      const auto now = Clock::now();
+      if (worker.index() == 0) times_[i].seconds = std::chrono::duration<double>(now - before).count();
+      before = now;
+    }
+  });
+  return times_;
 }
 
 void Plan::prepare(const Step& step) {

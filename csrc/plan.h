@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "aligned.h"
@@ -62,6 +63,13 @@ class Stage {
   // Called by one thread before the step.
   virtual void prepare(const Step& step) = 0;
   virtual void run(const Step& step, Worker& worker) = 0;
+};
+
+// What a stage of one step took.
+struct StageTime {
+  std::string name;
+  size_t weight_bytes;  // that it reads
+  double seconds;       // from the end of the stage before to its own
 };
 
 // One matrix product of a group that reads the same rows. The weight belongs to the caller and outlives the plan.
@@ -155,6 +163,8 @@ class Plan {
 
   // Runs the step; throws std::invalid_argument for one that does not hold together.
   void run(const Step& step);
+  // The same, and tells what each stage took.
+  std::vector<StageTime> time(const Step& step);
 
   Rows& at(RowsId id) { return *rows_.at(id); }
   Rows& held(RowsId id);  // throws std::invalid_argument where they are not held
@@ -168,6 +178,7 @@ class Plan {
   void check_places(const Step& step, int sequence) const;
   void prepare(const Step& step);
   RowsId computed(int width, bool selected, Rows::Compute read);
+  void append(std::string name, size_t weight_bytes, std::unique_ptr<Stage> stage);
 
   ThreadPool& pool_;
   KvCache* cache_;
@@ -176,6 +187,7 @@ class Plan {
   int64_t positions_ = std::numeric_limits<int64_t>::max();  // and positions below this
   std::vector<std::unique_ptr<Rows>> rows_;
   std::vector<std::unique_ptr<Stage>> stages_;
+  std::vector<StageTime> times_;  // of the last step that was timed
 };
 
 }  // namespace fairlead

@@ -74,11 +74,12 @@ void Portions::set(int64_t items, int64_t grain, int threads) {
   left_.set(static_cast<uint32_t>(items));
 }
 
-// Half of a thread's fair share of what is left, so that portions are few and yet end together.
+// Three quarters of a thread's fair share of what is left: portions are few, since each begins with memory that nobody
+// called yet, and still end together.
 Range Portions::take() {
   int64_t begin = next_.load(std::memory_order_relaxed);
   while (begin < items_) {
-    const int64_t size = std::max<int64_t>(1, (items_ - begin) / (2 * threads_ * grain_)) * grain_;
+    const int64_t size = std::max<int64_t>(1, (items_ - begin) * 3 / (4 * threads_ * grain_)) * grain_;
     const int64_t end = std::min(items_, begin + size);
     if (next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) return {begin, end};
   }

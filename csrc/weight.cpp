@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <new>
 #include <stdexcept>
 #include <string>
 
 #include "blocks.h"
 #include "half.h"
 #include "packed.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "weight_memory.h"
 
 namespace fairlead {
 namespace {
@@ -38,7 +34,6 @@ constexpr std::array<Entry, 11> kFormats = {{
 }};
 
 constexpr int64_t kMostChannels = int64_t{1} << 30;  // so that no product of two sizes overflows
-constexpr std::align_val_t kAlignment{64};
 
 void check_shape(Format format, int64_t outputs, int64_t inputs) {
   const FormatInfo& info = format_info(format);
@@ -58,19 +53,6 @@ size_t panel_bytes(Format format, int64_t inputs) {
   const int64_t groups = inputs / kGroup;
   const int rest = static_cast<int>(groups % kBlockGroups);
   return groups / kBlockGroups * block_bytes(e, kBlockGroups) + (rest == 0 ? 0 : block_bytes(e, rest));
-}
-
-std::byte* allocate(size_t bytes) {
-  auto* data = static_cast<std::byte*>(::operator new(bytes, kAlignment));
-#if defined(__linux__)
-  // Large pages save the streams through a weight most of their address translations. A hint, free to fail.
-  constexpr size_t kPage = 4096, kWorthwhile = size_t{4} << 20;
-  if (bytes >= kWorthwhile) {
-    const size_t skip = (kPage - reinterpret_cast<uintptr_t>(data) % kPage) % kPage;
-    madvise(data + skip, (bytes - skip) / kPage * kPage, MADV_HUGEPAGE);
-  }
-#endif
-  return data;
 }
 
 // One panel of `outputs` (1 to 16) rows of blocks, `row_bytes` apart.
@@ -208,8 +190,6 @@ size_t packed_bytes(Format format, int64_t outputs, int64_t inputs) {
   return (outputs + kPanel - 1) / kPanel * panel_bytes(format, inputs);
 }
 
-void Weight::Free::operator()(std::byte* data) const { ::operator delete(data, kAlignment); }
-
 Weight::Weight(Format format, const std::byte* blocks, size_t bytes, int64_t outputs, int64_t inputs, ThreadPool& pool)
     : format_(format), outputs_(outputs), inputs_(inputs) {
   check_shape(format, outputs, inputs);
@@ -221,7 +201,7 @@ Weight::Weight(Format format, const std::byte* blocks, size_t bytes, int64_t out
                                 " bytes, not " + std::to_string(bytes));
   }
   panel_bytes_ = panel_bytes(format, inputs);
-  data_.reset(allocate(this->bytes()));
+  data_ = take_weight_memory(this->bytes());
   const auto* source = reinterpret_cast<const uint8_t*>(blocks);
   auto* target = reinterpret_cast<uint8_t*>(data_.get());
   pool.run([&](Worker& worker) {

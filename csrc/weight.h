@@ -43,14 +43,10 @@ class Weight {
   const std::byte* panel(int64_t index) const { return data_.get() + index * panel_bytes_; }
 
  private:
-  struct Free {
-    void operator()(std::byte* data) const;
-  };
-
   Format format_;
   int64_t outputs_, inputs_;
   size_t panel_bytes_;
-  std::unique_ptr<std::byte[], Free> data_;  // aligned to cache lines
+  std::shared_ptr<std::byte> data_;  // aligned to cache lines
 };
 
 }  // namespace fairlead

@@ -79,7 +79,7 @@ def settings_with_models(home: Path, **changes: object) -> Settings:
     first = home / "hello.gguf"
     write_model(first)
     for name in BEHAVIOUR:
-        if name != "hello":
+        if not (home / f"{name}.gguf").exists():
             os.link(first, home / f"{name}.gguf")
     (home / "damaged.gguf").write_bytes(first.read_bytes()[:100])
     tiny_encoders.make_gguf(home / f"{ENCODER}.gguf")

@@ -26,6 +26,16 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 std::span<const int32_t> span(const Ids& ids) { return {ids.data(), ids.size()}; }
 std::vector<float> vector(const Floats& values) { return {values.data(), values.data() + values.size()}; }
 
+Step step_of(const Ids& tokens, const Ids& positions, const Ids& first_row, const Ids& first_page, const Ids& pages,
+             const Ids& selected) {
+  return {.tokens = span(tokens),
+          .positions = span(positions),
+          .first_row = span(first_row),
+          .first_page = span(first_page),
+          .pages = span(pages),
+          .selected = span(selected)};
+}
+
 KvType kv_type(const std::string& name) {
   if (name == "f16") return KvType::f16;
   if (name == "f32") return KvType::f32;
@@ -133,14 +143,18 @@ void bind_running(nb::class_<Plan>& plan) {
           "run",
           [](Plan& self, const Ids& tokens, const Ids& positions, const Ids& first_row, const Ids& first_page,
              const Ids& pages, const Ids& selected) {
-            const Step step{.tokens = span(tokens),
-                            .positions = span(positions),
-                            .first_row = span(first_row),
-                            .first_page = span(first_page),
-                            .pages = span(pages),
-                            .selected = span(selected)};
+            const Step step = step_of(tokens, positions, first_row, first_page, pages, selected);
             const nb::gil_scoped_release released;
             self.run(step);
+          },
+          nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
+      .def(
+          "time",
+          [](Plan& self, const Ids& tokens, const Ids& positions, const Ids& first_row, const Ids& first_page,
+             const Ids& pages, const Ids& selected) {
+            const Step step = step_of(tokens, positions, first_row, first_page, pages, selected);
+            const nb::gil_scoped_release released;
+            return self.time(step);
           },
           nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
       .def("rows", &rows_of, "buffer"_a, "count"_a)
@@ -163,6 +177,10 @@ void bind_plan(nb::module_& m) {
           nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16", "pool"_a = nb::none())
       .def_prop_ro("page_bytes", &KvCache::page_bytes)
       .def_prop_ro("nbytes", &KvCache::bytes);
+  nb::class_<StageTime>(m, "StageTime")
+      .def_ro("name", &StageTime::name)
+      .def_ro("weight_bytes", &StageTime::weight_bytes)
+      .def_ro("seconds", &StageTime::seconds);
   nb::class_<Table>(m, "Table")
       .def(
           "__init__",

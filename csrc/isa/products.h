@@ -8,9 +8,6 @@
 
 namespace fairlead {
 
-// The product of one panel with the tile of rows that `pack_codes` or `pack_floats` made: out[rows][16].
-using PanelProduct = void (*)(const std::byte* panel, int64_t inputs, const std::byte* tile, int rows, float* out);
-
 // Where a part of a product goes: y = found + bias, or y += found + bias, for 16 outputs or fewer.
 struct Destination {
   float* y;
@@ -20,35 +17,31 @@ struct Destination {
   int outputs;
 };
 
-// found[rows][stride]
-using WritePanel = void (*)(const float* found, int64_t stride, int rows, const Destination& to);
-
-// The product of one or two panels with many rows, in tiles that `pack_codes` made.
-struct UnpackedTask {
+// The product of one or two panels of a weight with rows in tiles that `pack_codes` or `pack_floats` made.
+struct PanelTask {
   int64_t inputs;
   int rows;
   const std::byte* packed;
-  float* found;        // [rows][unpacked_panels * 16]
-  std::byte* scratch;  // of Products::unpacked_bytes
-  int panel_count;
-  const std::byte* panels[2];
-  Destination to[2];
+  float* found = nullptr;        // [rows][panels * 16], and
+  std::byte* scratch = nullptr;  // of Products::unpacked_bytes, for an unpacked product
+  int panel_count = 0;
+  const std::byte* panels[2] = {};
+  Destination to[2] = {};
 };
-using UnpackedProduct = void (*)(const UnpackedTask& task);
+using PanelProduct = void (*)(const PanelTask& task);
 
 struct Products {
-  int tile_rows;  // the most rows that a product takes at once
+  int tile_rows;  // the most rows that a product of few takes at once
+  int panels;     // the most that a task has
 
   // Packs x[inputs] as row `row` of a tile of `rows`; for quantised and for float weights.
   void (*pack_codes)(const float* x, int64_t inputs, std::byte* tile, int rows, int row);
   void (*pack_floats)(const float* x, int64_t inputs, std::byte* tile, int rows, int row);
 
-  PanelProduct (*panel_product)(Format format);
-  WritePanel write;
+  PanelProduct (*few_rows)(Format format);  // of one tile
 
   // For quantised weights, which it unpacks for all the rows of a task.
-  UnpackedProduct (*unpacked_product)(Format format);
-  int unpacked_panels;    // that a task has, but for the last
+  PanelProduct (*unpacked)(Format format);
   size_t unpacked_bytes;  // of a task's scratch
 };
 

@@ -10,7 +10,7 @@ namespace fairlead {
 namespace {
 
 struct Vectors256 {
-  static constexpr int kLanes = 8, kTileRows = 6;
+  static constexpr int kLanes = 8, kTileRows = 6, kSums = 4;
   using Words = __m256i;
   using Ints = __m256i;
   using Floats = __m256;

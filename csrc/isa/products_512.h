@@ -10,7 +10,7 @@ namespace fairlead {
 namespace {
 
 struct Vectors512 {
-  static constexpr int kLanes = 16, kTileRows = 8;
+  static constexpr int kLanes = 16, kTileRows = 8, kSums = 16;
   using Words = __m512i;
   using Ints = __m512i;
   using Floats = __m512;

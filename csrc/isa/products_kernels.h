@@ -5,6 +5,7 @@
 //
 // `S` supplies:
 //   kLanes, kTileRows  32-bit lanes of a vector (8 or 16: half or all of a panel), most rows of a tile
+//   kSums              sums of products, a vector each, that are best kept in registers at most
 //   Ints, Floats       vectors
 //   Words, bytes(p)    a row of codes, or the half of it that has kLanes outputs
 //   words<shift, bits> the codes of `bits` bits that begin at bit `shift` of each 16
@@ -24,10 +25,18 @@ namespace {
 // memory busy while the vector units are.
 constexpr int kPrefetchBytes = 2048;
 
+// Panels of a task: as many as two vectors of outputs are.
+template <class S>
+constexpr int kPanels = 2 * S::kLanes / kPanel;
+
 template <int Bytes>
 FAIRLEAD_INLINE void prefetch(const std::byte* at) {
   FAIRLEAD_UNROLL
   for (int line = 0; line < Bytes; line += kRowBytes) __builtin_prefetch(at + kPrefetchBytes + line);
+}
+
+FAIRLEAD_INLINE void prefetch(const std::byte* at, int bytes) {
+  for (int line = 0; line < bytes; line += kRowBytes) __builtin_prefetch(at + kPrefetchBytes + line);
 }
 
 // The activations of one group in a tile of R rows, as packed.h lays them out.
@@ -51,6 +60,7 @@ struct Activations {
 template <class S, Format F>
 class Scales {
  public:
+  Scales() = default;
   FAIRLEAD_INLINE Scales(const std::byte* block, int lane) : lane_(lane), records_(block + prefix_bytes(kE)) {
     if constexpr (prefix_bytes(kE) > 0) scale_ = S::halves(block + 2 * lane);
     if constexpr (kE.records == Records::k) minimum_ = S::halves(block + 2 * kPanel + 2 * lane);
@@ -91,25 +101,35 @@ struct Pairs {
   }
 };
 
-// Adds the products of one part of a row of codes, then of those after it.
-template <class S, Format F, int Part, int R>
-FAIRLEAD_INLINE void add_parts(const typename S::Words& bytes, int code_row, Activations<R> x,
-                               typename S::Ints (&sum)[R]) {
+// Adds the products of one part of a row of codes of each vector, then of those after it.
+template <class S, Format F, int Part, int V, int R>
+FAIRLEAD_INLINE void add_parts(const typename S::Words (&bytes)[V], int code_row, Activations<R> x,
+                               typename S::Ints (&sum)[V][R]) {
   if constexpr (Part < Pairs<F>::kParts) {
-    const auto words = S::template words<Part * Pairs<F>::kBits, Pairs<F>::kBits>(bytes);
+    typename S::Words words[V];
+    FAIRLEAD_UNROLL
+    for (int v = 0; v < V; ++v) words[v] = S::template words<Part * Pairs<F>::kBits, Pairs<F>::kBits>(bytes[v]);
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      sum[row] = S::dot(sum[row], words, x.pair(row, Pairs<F>::pair(code_row, Part)));
+      const int32_t pair = x.pair(row, Pairs<F>::pair(code_row, Part));
+      FAIRLEAD_UNROLL
+      for (int v = 0; v < V; ++v) sum[v][row] = S::dot(sum[v][row], words[v], pair);
     }
     add_parts<S, F, Part + 1>(bytes, code_row, x, sum);
   }
 }
 
 // Adds the products of `Count` rows of codes.
-template <class S, Format F, int Count, int R>
-FAIRLEAD_INLINE void add_codes(const std::byte* codes, int first, Activations<R> x, typename S::Ints (&sum)[R]) {
+template <class S, Format F, int Count, int V, int R>
+FAIRLEAD_INLINE void add_codes(const std::byte* const (&codes)[V], int first, Activations<R> x,
+                               typename S::Ints (&sum)[V][R]) {
   FAIRLEAD_UNROLL
-  for (int row = first; row < first + Count; ++row) add_parts<S, F, 0>(S::bytes(codes + row * kRowBytes), row, x, sum);
+  for (int row = first; row < first + Count; ++row) {
+    typename S::Words bytes[V];
+    FAIRLEAD_UNROLL
+    for (int v = 0; v < V; ++v) bytes[v] = S::bytes(codes[v] + row * kRowBytes);
+    add_parts<S, F, 0>(bytes, row, x, sum);
+  }
 }
 
 // total += sum of products · scale of the weights · scale of the activations
@@ -128,65 +148,101 @@ FAIRLEAD_INLINE typename S::Floats take_minimum(typename S::Floats total, typena
 // Parts of a group that have scales of their own.
 static constexpr int scaled_parts(Records records) { return records == Records::k16 ? 2 : 1; }
 
-template <class S, Format F, int R>
-FAIRLEAD_INLINE void add_group(const Scales<S, F>& scales, int group, const std::byte* codes, Activations<R> x,
-                               typename S::Floats (&total)[R]) {
+// Adds the products of one group to total[V][R].
+template <class S, Format F, int V, int R>
+FAIRLEAD_INLINE void add_group(const Scales<S, F> (&scales)[V], int group, const std::byte* const (&codes)[V],
+                               Activations<R> x, typename S::Floats (*total)[R]) {
   constexpr Encoding e = encoding(F);
   constexpr int kParts = scaled_parts(e.records);
   constexpr int kRows = Pairs<F>::kRows / kParts;
   FAIRLEAD_UNROLL
   for (int part = 0; part < kParts; ++part) {
-    typename S::Ints sum[R];
+    typename S::Ints sum[V][R];
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
       // What the code that means zero takes away.
-      sum[row] = e.zero_shift == 0 ? S::zero() : S::template shifted<e.zero_shift>(x.negated_sum(row, kParts, part));
+      const auto start =
+          e.zero_shift == 0 ? S::zero() : S::template shifted<e.zero_shift>(x.negated_sum(row, kParts, part));
+      FAIRLEAD_UNROLL
+      for (int v = 0; v < V; ++v) sum[v][row] = start;
     }
     add_codes<S, F, kRows>(codes, part * kRows, x, sum);
-    const auto scale = scales.scale(group, part);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) total[row] = add_scaled<S>(total[row], sum[row], scale, x, row);
+    for (int v = 0; v < V; ++v) {
+      const auto scale = scales[v].scale(group, part);
+      FAIRLEAD_UNROLL
+      for (int row = 0; row < R; ++row) total[v][row] = add_scaled<S>(total[v][row], sum[v][row], scale, x, row);
+    }
   }
   if constexpr (e.has_minimum()) {
-    const auto minimum = scales.minimum(group);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) total[row] = take_minimum<S>(total[row], minimum, x, row);
+    for (int v = 0; v < V; ++v) {
+      const auto minimum = scales[v].minimum(group);
+      FAIRLEAD_UNROLL
+      for (int row = 0; row < R; ++row) total[v][row] = take_minimum<S>(total[v][row], minimum, x, row);
+    }
   }
 }
 
-// A panel of quantised weights times R rows.
-template <class S, Format F, int R>
-void code_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
+// Adds the products of one block and V vectors of outputs to total[V][R]: `lane` is where in a panel the first begins,
+// and the others follow, in this panel and the next.
+template <class S, Format F, int V, int R>
+FAIRLEAD_INLINE void add_block(const std::byte* const* panels, int64_t offset, int lane, int count,
+                               const std::byte* tile, typename S::Floats (*total)[R]) {
   constexpr Encoding e = encoding(F);
-  constexpr int kSlices = kPanel / S::kLanes;
-  typename S::Floats total[kSlices][R];
+  Scales<S, F> scales[V];
+  const std::byte* codes[V];
   FAIRLEAD_UNROLL
-  for (int slice = 0; slice < kSlices; ++slice) {
-    FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) total[slice][row] = S::all(0.0f);
+  for (int v = 0; v < V; ++v) {
+    const std::byte* block = panels[(lane + v * S::kLanes) / kPanel] + offset;
+    const int of_panel = (lane + v * S::kLanes) % kPanel;
+    if (of_panel == 0) prefetch(block, header_bytes(e, count));
+    scales[v] = Scales<S, F>(block, of_panel);
+    codes[v] = block + header_bytes(e, count) + of_panel * 4;
   }
-  for (int64_t groups = inputs / kGroup; groups > 0; groups -= kBlockGroups) {
+  for (int group = 0; group < count; ++group) {
+    FAIRLEAD_UNROLL
+    for (int v = 0; v < V; ++v) {
+      if ((lane + v * S::kLanes) % kPanel == 0) prefetch<code_bytes(e)>(codes[v]);
+    }
+    add_group<S, F, V, R>(scales, group, codes, Activations<R>{tile}, total);
+    FAIRLEAD_UNROLL
+    for (int v = 0; v < V; ++v) codes[v] += code_bytes(e);
+    tile += R * kRowGroupBytes;
+  }
+}
+
+// Vectors of outputs that are worked on together, where their sums have room in registers: what is fetched of an
+// activation serves them all, and they need not wait for one another.
+template <class S>
+static constexpr int together(int vectors, int rows) {
+  return vectors * rows <= S::kSums ? vectors : 1;
+}
+
+// Panels of quantised weights times R rows.
+template <class S, Format F, int Panels, int R>
+void code_product(const PanelTask& task) {
+  constexpr Encoding e = encoding(F);
+  constexpr int kVectors = Panels * kPanel / S::kLanes;
+  constexpr int kTogether = together<S>(kVectors, R);
+  typename S::Floats total[kVectors][R];
+  FAIRLEAD_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) total[v][row] = S::all(0.0f);
+  }
+  const std::byte* tile = task.packed;
+  int64_t offset = 0;
+  for (int64_t groups = task.inputs / kGroup; groups > 0; groups -= kBlockGroups) {
     const int count = groups < kBlockGroups ? static_cast<int>(groups) : kBlockGroups;
     FAIRLEAD_UNROLL
-    for (int slice = 0; slice < kSlices; ++slice) {
-      const Scales<S, F> scales(panel, slice * S::kLanes);
-      const std::byte* codes = panel + header_bytes(e, count) + slice * S::kLanes * 4;
-      const std::byte* x = tile;
-      for (int group = 0; group < count; ++group) {
-        if (slice == 0) prefetch<code_bytes(e)>(codes);
-        add_group<S, F, R>(scales, group, codes, Activations<R>{x}, total[slice]);
-        codes += code_bytes(e);
-        x += R * kRowGroupBytes;
-      }
+    for (int v = 0; v < kVectors; v += kTogether) {
+      add_block<S, F, kTogether, R>(task.panels, offset, v * S::kLanes, count, tile, total + v);
     }
-    panel += block_bytes(e, count);
+    offset += block_bytes(e, count);
     tile += count * R * kRowGroupBytes;
   }
-  FAIRLEAD_UNROLL
-  for (int slice = 0; slice < kSlices; ++slice) {
-    FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) S::put(out + row * kPanel + slice * S::kLanes, total[slice][row]);
-  }
+  write_totals<S, Panels>(total, task);
 }
 
 template <class S, Format F>
@@ -200,97 +256,108 @@ FAIRLEAD_INLINE typename S::Floats float_weights(const std::byte* panel, int64_t
 // rounding error of long rows small; each is split so that its additions need not wait for one another. A row's sums
 // are added in the same order whatever rows it is computed with.
 template <class S, Format F, int R>
-void float_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
+FAIRLEAD_INLINE void add_floats(const std::byte* panel, int64_t inputs, int lane, const std::byte* tile,
+                                typename S::Floats (&total)[R]) {
   constexpr int kSplit = 2;
   constexpr int kSpan = 128;
-  for (int lane = 0; lane < kPanel; lane += S::kLanes) {
-    typename S::Floats total[R];
+  for (int64_t begin = 0; begin < inputs; begin += kSpan) {
+    const int64_t end = begin + kSpan < inputs ? begin + kSpan : inputs;
+    typename S::Floats sum[kSplit][R];
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) total[row] = S::all(0.0f);
-    for (int64_t begin = 0; begin < inputs; begin += kSpan) {
-      const int64_t end = begin + kSpan < inputs ? begin + kSpan : inputs;
-      typename S::Floats sum[kSplit][R];
+    for (int part = 0; part < kSplit; ++part) {
+      FAIRLEAD_UNROLL
+      for (int row = 0; row < R; ++row) sum[part][row] = S::all(0.0f);
+    }
+    int64_t input = begin;
+    for (; input + kSplit <= end; input += kSplit) {
       FAIRLEAD_UNROLL
       for (int part = 0; part < kSplit; ++part) {
-        FAIRLEAD_UNROLL
-        for (int row = 0; row < R; ++row) sum[part][row] = S::all(0.0f);
-      }
-      int64_t input = begin;
-      for (; input + kSplit <= end; input += kSplit) {
-        FAIRLEAD_UNROLL
-        for (int part = 0; part < kSplit; ++part) {
-          const int64_t at = (input + part) * kPanel + lane;
-          constexpr int kBytes = F == Format::f32 ? 4 : 2;
-          if (lane == 0 && part * kPanel * kBytes % kRowBytes == 0) prefetch<kRowBytes>(panel + at * kBytes);
-          const auto weights = float_weights<S, F>(panel, at);
-          FAIRLEAD_UNROLL
-          for (int row = 0; row < R; ++row) {
-            const float x = load<float>(tile + ((input + part) * R + row) * 4);
-            sum[part][row] = S::fma(weights, S::all(x), sum[part][row]);
-          }
-        }
-      }
-      for (; input < end; ++input) {
-        const auto weights = float_weights<S, F>(panel, input * kPanel + lane);
+        const int64_t at = (input + part) * kPanel + lane;
+        constexpr int kBytes = F == Format::f32 ? 4 : 2;
+        if (lane == 0 && part * kPanel * kBytes % kRowBytes == 0) prefetch<kRowBytes>(panel + at * kBytes);
+        const auto weights = float_weights<S, F>(panel, at);
         FAIRLEAD_UNROLL
         for (int row = 0; row < R; ++row) {
-          sum[0][row] = S::fma(weights, S::all(load<float>(tile + (input * R + row) * 4)), sum[0][row]);
+          const float x = load<float>(tile + ((input + part) * R + row) * 4);
+          sum[part][row] = S::fma(weights, S::all(x), sum[part][row]);
         }
       }
+    }
+    for (; input < end; ++input) {
+      const auto weights = float_weights<S, F>(panel, input * kPanel + lane);
       FAIRLEAD_UNROLL
-      for (int part = 0; part < kSplit; ++part) {
-        FAIRLEAD_UNROLL
-        for (int row = 0; row < R; ++row) total[row] = S::add(total[row], sum[part][row]);
+      for (int row = 0; row < R; ++row) {
+        sum[0][row] = S::fma(weights, S::all(load<float>(tile + (input * R + row) * 4)), sum[0][row]);
       }
     }
     FAIRLEAD_UNROLL
-    for (int row = 0; row < R; ++row) S::put(out + row * kPanel + lane, total[row]);
+    for (int part = 0; part < kSplit; ++part) {
+      FAIRLEAD_UNROLL
+      for (int row = 0; row < R; ++row) total[row] = S::add(total[row], sum[part][row]);
+    }
   }
 }
 
-template <class S, Format F, int R>
-void rows_product(const std::byte* panel, int64_t inputs, const std::byte* tile, float* out) {
+// Panels of float weights times R rows.
+template <class S, Format F, int Panels, int R>
+void float_product(const PanelTask& task) {
+  constexpr int kVectors = Panels * kPanel / S::kLanes;
+  typename S::Floats total[kVectors][R];
+  FAIRLEAD_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) total[v][row] = S::all(0.0f);
+    add_floats<S, F>(task.panels[v * S::kLanes / kPanel], task.inputs, v * S::kLanes % kPanel, task.packed, total[v]);
+  }
+  write_totals<S, Panels>(total, task);
+}
+
+template <class S, Format F, int Panels, int R>
+void panels_product(const PanelTask& task) {
   if constexpr (encoding(F).records == Records::none) {
-    float_product<S, F, R>(panel, inputs, tile, out);
+    float_product<S, F, Panels, R>(task);
   } else {
-    code_product<S, F, R>(panel, inputs, tile, out);
+    code_product<S, F, Panels, R>(task);
   }
 }
 
-// The same for any number of rows up to kTileRows.
+// The same for any number of rows up to kTileRows, and of panels.
 template <class S, Format F, int R = S::kTileRows>
-void panel_product(const std::byte* panel, int64_t inputs, const std::byte* tile, int rows, float* out) {
+void few_rows_product(const PanelTask& task) {
   if constexpr (R > 1) {
-    if (rows < R) return panel_product<S, F, R - 1>(panel, inputs, tile, rows, out);
+    if (task.rows < R) return few_rows_product<S, F, R - 1>(task);
   }
-  rows_product<S, F, R>(panel, inputs, tile, out);
+  if constexpr (kPanels<S> == 2) {
+    if (task.panel_count == 2) return panels_product<S, F, 2, R>(task);
+  }
+  panels_product<S, F, 1, R>(task);
 }
 
 template <class S>
-PanelProduct product_for(Format format) {
+PanelProduct few_rows_product_for(Format format) {
   switch (format) {
     case Format::f32:
-      return panel_product<S, Format::f32>;
+      return few_rows_product<S, Format::f32>;
     case Format::f16:
-      return panel_product<S, Format::f16>;
+      return few_rows_product<S, Format::f16>;
     case Format::bf16:
-      return panel_product<S, Format::bf16>;
+      return few_rows_product<S, Format::bf16>;
     case Format::q4_0:
-      return panel_product<S, Format::q4_0>;
+      return few_rows_product<S, Format::q4_0>;
     case Format::q4_1:
-      return panel_product<S, Format::q4_1>;
+      return few_rows_product<S, Format::q4_1>;
     case Format::q5_0:
-      return panel_product<S, Format::q5_0>;
+      return few_rows_product<S, Format::q5_0>;
     case Format::q5_1:
-      return panel_product<S, Format::q5_1>;
+      return few_rows_product<S, Format::q5_1>;
     case Format::q8_0:
-      return panel_product<S, Format::q8_0>;
+      return few_rows_product<S, Format::q8_0>;
     case Format::q4_k:
-      return panel_product<S, Format::q4_k>;
+      return few_rows_product<S, Format::q4_k>;
     case Format::q5_k:
-      return panel_product<S, Format::q5_k>;
+      return few_rows_product<S, Format::q5_k>;
     case Format::q6_k:
-      return panel_product<S, Format::q6_k>;
+      return few_rows_product<S, Format::q6_k>;
   }
   return nullptr;
 }

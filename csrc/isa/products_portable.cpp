@@ -7,7 +7,7 @@ namespace fairlead {
 namespace {
 
 struct Portable {
-  static constexpr int kLanes = 16, kTileRows = 4;
+  static constexpr int kLanes = 16, kTileRows = 4, kSums = 8;
   struct Ints {
     int32_t v[kLanes];
   };

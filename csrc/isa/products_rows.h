@@ -128,5 +128,19 @@ void write_panel(const float* found, int64_t stride, int rows, const Destination
   }
 }
 
+// The totals of a task's panels, still in registers; `total` has all vectors of outputs, one panel's after the other's.
+template <class S, int Panels, int V, int R>
+FAIRLEAD_INLINE void write_totals(const typename S::Floats (&total)[V][R], const PanelTask& task) {
+  alignas(64) float found[R][V * S::kLanes];
+  FAIRLEAD_UNROLL
+  for (int v = 0; v < V; ++v) {
+    FAIRLEAD_UNROLL
+    for (int row = 0; row < R; ++row) S::put(found[row] + v * S::kLanes, total[v][row]);
+  }
+  FAIRLEAD_UNROLL
+  for (int panel = 0; panel < Panels; ++panel)
+    write_panel<S>(found[0] + panel * kPanel, V * S::kLanes, R, task.to[panel]);
+}
+
 }  // namespace
 }  // namespace fairlead

@@ -20,7 +20,6 @@ struct Unpacked {
   static constexpr int kVectors = 2, kPairs = kGroup / 2;
   static constexpr int kVectorBytes = S::kLanes * 4;
   static constexpr int kWidth = kVectors * S::kLanes;  // outputs
-  static constexpr int kPanels = kWidth / kPanel;      // at a time
   static constexpr int kGroupBytes = (kPairs + 3) * kVectors * kVectorBytes;
   static constexpr int kBytes = kBlockGroups * kGroupBytes;
 
@@ -137,7 +136,7 @@ FAIRLEAD_INLINE void add_tile(const std::byte* scratch, int count, const std::by
 }
 
 template <class S, Format F, int Vectors>
-FAIRLEAD_INLINE void unpack_and_multiply(const UnpackedTask& task) {
+FAIRLEAD_INLINE void unpack_and_multiply(const PanelTask& task) {
   constexpr Encoding e = encoding(F);
   // Formats whose scales are alike once they are unpacked share their code.
   constexpr Records kKind = scaled_parts(e.records) == 2 ? e.records : Records::half;
@@ -162,15 +161,15 @@ FAIRLEAD_INLINE void unpack_and_multiply(const UnpackedTask& task) {
 }
 
 template <class S, Format F>
-void unpacked_product(const UnpackedTask& task) {
-  if constexpr (Unpacked<S>::kPanels == 2) {
+void unpacked_product(const PanelTask& task) {
+  if constexpr (kPanels<S> == 2) {
     if (task.panel_count == 1) return unpack_and_multiply<S, F, 1>(task);
   }
   unpack_and_multiply<S, F, 2>(task);
 }
 
 template <class S>
-UnpackedProduct unpacked_product_for(Format format) {
+PanelProduct unpacked_product_for(Format format) {
   switch (format) {
     case Format::q4_0:
       return unpacked_product<S, Format::q4_0>;
@@ -198,12 +197,11 @@ UnpackedProduct unpacked_product_for(Format format) {
 
 template <class S>
 constexpr Products kProductsOf = {.tile_rows = S::kTileRows,
+                                  .panels = kPanels<S>,
                                   .pack_codes = pack_code_row,
                                   .pack_floats = pack_float_row,
-                                  .panel_product = product_for<S>,
-                                  .write = write_panel<S>,
-                                  .unpacked_product = unpacked_product_for<S>,
-                                  .unpacked_panels = Unpacked<S>::kPanels,
+                                  .few_rows = few_rows_product_for<S>,
+                                  .unpacked = unpacked_product_for<S>,
                                   .unpacked_bytes = Unpacked<S>::kBytes};
 
 }  // namespace

@@ -54,7 +54,6 @@ struct Floats {
 inline Floats fma(Floats a, Floats b, Floats c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline Floats max(Floats a, Floats b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Floats min(Floats a, Floats b) { return {_mm512_min_ps(a.v, b.v)}; }
-inline Floats round(Floats a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 // `value` where a is at least `least`, else 0; of the other sets likewise.
 inline Floats where_at_least(Floats a, Floats least, Floats value) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, least.v, _CMP_GE_OQ), value.v)};
@@ -67,11 +66,8 @@ inline Floats reciprocal(Floats a) {
 inline float sum(Floats a) { return _mm512_reduce_add_ps(a.v); }
 inline float largest(Floats a) { return _mm512_reduce_max_ps(a.v); }
 
-// 2ⁿ for whole n from -126 to 127.
-inline Floats power_of_two(Floats n) {
-  return {
-      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
-}
+// x · 2ⁿ for whole n from -126 to 127.
+inline Floats scaled_by_power(Floats x, Floats n) { return {_mm512_scalef_ps(x.v, n.v)}; }
 
 #elif defined(__AVX2__)
 
@@ -108,7 +104,6 @@ struct Floats {
 inline Floats fma(Floats a, Floats b, Floats c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Floats max(Floats a, Floats b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline Floats min(Floats a, Floats b) { return {_mm256_min_ps(a.v, b.v)}; }
-inline Floats round(Floats a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline Floats where_at_least(Floats a, Floats least, Floats value) {
   return {_mm256_and_ps(_mm256_cmp_ps(a.v, least.v, _CMP_GE_OQ), value.v)};
 }
@@ -127,9 +122,9 @@ inline float largest(Floats a) {
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-inline Floats power_of_two(Floats n) {
-  return {
-      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
+inline Floats scaled_by_power(Floats x, Floats n) {
+  const __m256i exponents = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+  return {_mm256_mul_ps(x.v, _mm256_castsi256_ps(_mm256_slli_epi32(exponents, 23)))};
 }
 
 #else  // the compiler's own vectors: SSE2, NEON or plain loops
@@ -157,7 +152,9 @@ struct Floats {
     for (int i = 0; i < kLanes; ++i) halves[i] = half_from_float(v[i]);
   }
   void store(int8_t* codes) const {
-    for (int i = 0; i < kLanes; ++i) codes[i] = static_cast<int8_t>(__builtin_rintf(v[i]));
+    for (int i = 0; i < kLanes; ++i) {
+      codes[i] = static_cast<int8_t>(__builtin_fminf(__builtin_fmaxf(__builtin_rintf(v[i]), -128.0f), 127.0f));
+    }
   }
 
   friend Floats operator+(Floats a, Floats b) { return {a.v + b.v}; }
@@ -169,11 +166,6 @@ struct Floats {
 inline Floats fma(Floats a, Floats b, Floats c) { return {a.v * b.v + c.v}; }
 inline Floats max(Floats a, Floats b) { return {a.v > b.v ? a.v : b.v}; }
 inline Floats min(Floats a, Floats b) { return {a.v < b.v ? a.v : b.v}; }
-inline Floats round(Floats a) {
-  // Adding 1.5·2²³ leaves no bits behind the point; right for magnitudes below 2²².
-  const Floats shift = Floats::all(0x1.8p23f);
-  return (a + shift) - shift;
-}
 inline Floats where_at_least(Floats a, Floats least, Floats value) {
   return {a.v >= least.v ? value.v : Floats::all(0).v};
 }
@@ -184,21 +176,23 @@ inline float largest(Floats a) {
   const float high = a.v[2] > a.v[3] ? a.v[2] : a.v[3];
   return low > high ? low : high;
 }
-inline Floats power_of_two(Floats n) {
-  Floats x;
+inline Floats scaled_by_power(Floats x, Floats n) {
+  Floats power;
   for (int i = 0; i < Floats::kLanes; ++i) {
-    x.v[i] = float_from_bits(static_cast<uint32_t>(static_cast<int32_t>(n.v[i]) + 127) << 23);
+    power.v[i] = float_from_bits(static_cast<uint32_t>(static_cast<int32_t>(n.v[i]) + 127) << 23);
   }
-  return x;
+  return x * power;
 }
 
 #endif
 
-// eˣ within 2 ulp for x from -87 to 88; below and above it is that of the bound.
+constexpr float kLeastExponent = -87.0f, kMostExponent = 88.0f;
+
+// eˣ within 2 ulp for x from kLeastExponent to kMostExponent.
 // Range reduction by ln 2 in two parts, then the polynomial of Cephes' expf (Moshier, 1989).
-inline Floats exp(Floats x) {
-  x = min(max(x, Floats::all(-87.0f)), Floats::all(88.0f));
-  const Floats n = round(x * Floats::all(1.44269504088896341f));
+inline Floats exp_within(Floats x) {
+  const Floats shift = Floats::all(0x1.8p23f);  // adding it leaves no bits behind the point
+  const Floats n = fma(x, Floats::all(1.44269504088896341f), shift) - shift;
   Floats r = fma(n, Floats::all(-0.693359375f), x);
   r = fma(n, Floats::all(2.12194440e-4f), r);
   Floats p = Floats::all(1.9875691500e-4f);
@@ -207,9 +201,12 @@ inline Floats exp(Floats x) {
   p = fma(p, r, Floats::all(4.1665795894e-2f));
   p = fma(p, r, Floats::all(1.6666665459e-1f));
   p = fma(p, r, Floats::all(5.0000001201e-1f));
-  p = fma(p * r, r, r + Floats::all(1.0f));
-  return p * power_of_two(n);
+  p = fma(fma(p, r, Floats::all(1.0f)), r, Floats::all(1.0f));
+  return scaled_by_power(p, n);
 }
+
+// eˣ for any x; below and above the range it is that of the bound.
+inline Floats exp(Floats x) { return exp_within(min(max(x, Floats::all(kLeastExponent)), Floats::all(kMostExponent))); }
 
 inline Floats sigmoid(Floats x) { return Floats::all(1.0f) / (Floats::all(1.0f) + exp(Floats::all(0.0f) - x)); }
 

@@ -31,25 +31,12 @@ struct KvSlot {
   int token;  // in the page
 };
 
-// Queries of one sequence against some of the keys and values of one head.
-struct QueryBlock {
-  const float* queries;  // [count][head_dim], scaled already
-  int count;
-  const int32_t* visible;  // [count] tokens that each query sees
-  int begin, end;          // the tokens attended to; `begin` opens a page
+struct HeadTurn {
+  const float* cosines;
+  const float* sines;
+  int pairs;
   int head_dim;
-  int value_stride;
-  const int32_t* pages;
-  const std::byte* keys;    // this head's keys in page 0
-  const std::byte* values;  // this head's values in page 0
-  size_t page_bytes;        // from one page to the next
-};
-
-// A softmax on its way: what attending to some tokens gives, to be merged with what others give and then divided.
-struct Attended {
-  float* sums;     // [count][value_stride] Σ exp(score - maximum) · value
-  float* maximum;  // [count] of the scores
-  float* total;    // [count] Σ exp(score - maximum)
+  float scale;
 };
 
 struct VectorKernels {
@@ -64,10 +51,11 @@ struct VectorKernels {
   void (*gelu)(float* out, const float* x, int width);
   // x · Φ(x) itself.
   void (*exact_gelu)(float* out, const float* x, int width);
-  // Attention, one page at a time with a running maximum (Milakov and Gimelshein, 2018); for each type of cache.
-  void (*attend_half)(const QueryBlock& block, const Attended& found);
-  void (*attend_float)(const QueryBlock& block, const Attended& found);
-  void (*attend_codes)(const QueryBlock& block, const Attended& found);
+  // Turns the first dimensions of a head by the angles whose cosines and sines are given, `pairs` of each (Su et al.,
+  // 2021), and multiplies all `head_dim` with `scale`: dimension i turns with i + pairs, or 2i with 2i + 1.
+  void (*turn_halves)(const HeadTurn& turn, float* head);
+  void (*turn_interleaved)(const HeadTurn& turn, float* head);
+  // Into the cache, for each of its types.
   void (*store_half)(const KvSlot& slot);
   void (*store_float)(const KvSlot& slot);
   void (*store_codes)(const KvSlot& slot);

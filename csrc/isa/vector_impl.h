@@ -13,7 +13,7 @@ namespace fairlead {
 namespace {
 
 constexpr int kLanes = Floats::kLanes;
-static_assert(kRowPad % kLanes == 0 && kPageTokens % kLanes == 0);
+static_assert(kRowPad % kLanes == 0);
 
 constexpr float kLowest = -__FLT_MAX__;
 
@@ -130,160 +130,24 @@ float exp_sum(const float* x, int64_t count, float least, float top, float scale
   return total;
 }
 
-// ---- attention ------------------------------------------------------------------------------------------------------
+// ---- position -------------------------------------------------------------------------------------------------------
 
-constexpr float kHidden = -1e30f;  // the score of a token that a query does not see
-
-// Scores of `kQueries` queries against one page: scores[query][token]. On the way the keys and values of `next`, which
-// lie one behind the other, are called from memory: pages lie anywhere, which the processor cannot foresee.
-template <int kQueries, typename Element>
-void score_page(const float* queries, int head_dim, const Element* keys, const Element* next,
-                float (*scores)[kPageTokens]) {
-  constexpr int kAhead = 2 * kPageTokens;  // elements that are called for each dimension
-  constexpr int kVectors = kPageTokens / kLanes;
-  Floats sums[kQueries][kVectors];
-  for (auto& row : sums) {
-    for (Floats& s : row) s = Floats::all(0);
+// Left to the compiler, which knows how to take every second number of a register.
+template <bool kInterleaved>
+void turn(const HeadTurn& turn, float* head) {
+  const int pairs = turn.pairs, step = kInterleaved ? 2 : 1, partner = kInterleaved ? 1 : pairs;
+  const float* __restrict cosines = turn.cosines;
+  const float* __restrict sines = turn.sines;
+  const float scale = turn.scale;
+  float* __restrict firsts = head;
+  float* __restrict seconds = head + partner;  // never one of the firsts
+  for (int i = 0; i < pairs; ++i) {
+    const float cosine = cosines[i] * scale, sine = sines[i] * scale;
+    const float a = firsts[i * step], b = seconds[i * step];
+    firsts[i * step] = a * cosine - b * sine;
+    seconds[i * step] = a * sine + b * cosine;
   }
-  for (int d = 0; d < head_dim; ++d) {
-    constexpr int kLine = 64 / sizeof(Element);
-    for (int i = 0; i < kAhead; i += kLine) __builtin_prefetch(next + d * kAhead + i);
-    Floats key[kVectors];
-    for (int j = 0; j < kVectors; ++j) key[j] = Floats::load(keys + d * kPageTokens + j * kLanes);
-    for (int i = 0; i < kQueries; ++i) {
-      const Floats q = Floats::all(queries[i * head_dim + d]);
-      for (int j = 0; j < kVectors; ++j) sums[i][j] = fma(q, key[j], sums[i][j]);
-    }
-  }
-  for (int i = 0; i < kQueries; ++i) {
-    for (int j = 0; j < kVectors; ++j) sums[i][j].store(scores[i] + j * kLanes);
-  }
-}
-
-// out[query] = out[query] · decay[query] + Σ weight[query][token] · value[token]
-template <int kQueries, typename Element>
-void add_page(float* out, int stride, const float* decay, const float (*weights)[kPageTokens], const Element* values,
-              int tokens) {
-  constexpr int kVectors = kQueries > 4 ? 2 : kQueries > 2 ? 4 : 8;
-  for (int d = 0; d < stride; d += kVectors * kLanes) {
-    const int vectors = (stride - d) / kLanes < kVectors ? (stride - d) / kLanes : kVectors;
-    Floats sums[kQueries][kVectors];
-    const auto run = [&](int n) {
-      for (int i = 0; i < kQueries; ++i) {
-        for (int j = 0; j < n; ++j) {
-          sums[i][j] = Floats::load(out + i * stride + d + j * kLanes) * Floats::all(decay[i]);
-        }
-      }
-      for (int t = 0; t < tokens; ++t) {
-        for (int j = 0; j < n; ++j) {
-          const Floats value = Floats::load(values + t * stride + d + j * kLanes);
-          for (int i = 0; i < kQueries; ++i) sums[i][j] = fma(Floats::all(weights[i][t]), value, sums[i][j]);
-        }
-      }
-      for (int i = 0; i < kQueries; ++i) {
-        for (int j = 0; j < n; ++j) sums[i][j].store(out + i * stride + d + j * kLanes);
-      }
-    };
-    // The whole blocks have a constant count, which keeps the sums in registers.
-    vectors == kVectors ? run(kVectors) : run(vectors);
-  }
-}
-
-// Turns one query's scores of a page into weights relative to its running maximum; returns what its earlier sum decays
-// by.
-float soften(float* scores, int seen, float& maximum, float& total) {
-  for (int t = seen; t < kPageTokens; ++t) scores[t] = kHidden;
-  Floats top = Floats::all(maximum);
-  for (int t = 0; t < kPageTokens; t += kLanes) top = max(top, Floats::load(scores + t));
-  const float new_maximum = largest(top);
-  Floats added = Floats::all(0);
-  for (int t = 0; t < kPageTokens; t += kLanes) {
-    const Floats weight = exp(Floats::load(scores + t) - Floats::all(new_maximum));
-    weight.store(scores + t);
-    added = added + weight;
-  }
-  for (int t = seen; t < kPageTokens; ++t) {
-    scores[t] = 0;  // exp never gives zero itself
-  }
-  float decay = 0;
-  if (maximum > kHidden) {
-    float one[kLanes];
-    exp(Floats::all(maximum - new_maximum)).store(one);
-    decay = one[0];
-  }
-  maximum = new_maximum;
-  total = total * decay + sum(added);
-  return decay;
-}
-
-// The scales behind the codes of a page's keys or values.
-const float* scales_behind(const int8_t* codes, int count) { return reinterpret_cast<const float*>(codes + count); }
-
-void multiply_page(float* scores, const float* factors) {
-  for (int t = 0; t < kPageTokens; t += kLanes)
-    (Floats::load(scores + t) * Floats::load(factors + t)).store(scores + t);
-}
-
-template <int kQueries, typename Element>
-void attend_some(const QueryBlock& block, const Attended& found, int first) {
-  constexpr bool kCodes = std::is_same_v<Element, int8_t>;
-  const float* queries = block.queries + first * block.head_dim;
-  float* sums = found.sums + first * block.value_stride;
-  float maximum[kQueries], total[kQueries], decay[kQueries];
-  int end = block.begin;
-  for (int i = 0; i < kQueries; ++i) {
-    maximum[i] = kHidden;
-    total[i] = 0;
-    if (block.visible[first + i] > end) end = block.visible[first + i];
-  }
-  if (end > block.end) end = block.end;
-  for (int i = 0; i < kQueries * block.value_stride; ++i) sums[i] = 0;
-
-  for (int start = block.begin; start < end; start += kPageTokens) {
-    const size_t page = block.page_bytes * static_cast<size_t>(block.pages[start / kPageTokens]);
-    const auto* keys = reinterpret_cast<const Element*>(block.keys + page);
-    const auto* values = reinterpret_cast<const Element*>(block.values + page);
-    const int following = start + kPageTokens < end ? start + kPageTokens : start;
-    const size_t next = block.page_bytes * static_cast<size_t>(block.pages[following / kPageTokens]);
-    alignas(64) float scores[kQueries][kPageTokens];
-    score_page<kQueries>(queries, block.head_dim, keys, reinterpret_cast<const Element*>(block.keys + next), scores);
-    const int tokens = end - start < kPageTokens ? end - start : kPageTokens;
-    for (int i = 0; i < kQueries; ++i) {
-      if constexpr (kCodes) multiply_page(scores[i], scales_behind(keys, block.head_dim * kPageTokens));
-      const int visible = block.visible[first + i] - start;
-      const int seen = visible < tokens ? visible : tokens;
-      if (seen <= 0) {  // an earlier query of the block, done with its context
-        for (float& s : scores[i]) s = 0;
-        decay[i] = 1;
-        continue;
-      }
-      decay[i] = soften(scores[i], seen, maximum[i], total[i]);
-      if constexpr (kCodes) multiply_page(scores[i], scales_behind(values, block.value_stride * kPageTokens));
-    }
-    add_page<kQueries>(sums, block.value_stride, decay, scores, values, tokens);
-  }
-  for (int i = 0; i < kQueries; ++i) {
-    found.maximum[first + i] = maximum[i];
-    found.total[first + i] = total[i];
-  }
-}
-
-// As many queries at once as the registers hold sums for: 2 vectors of 16 lanes, 4 of 8 or 8 of 4 for each.
-template <typename Element>
-void attend(const QueryBlock& block, const Attended& found) {
-  int first = 0;
-  if constexpr (kLanes == 16) {
-    for (; block.count - first >= 8; first += 8) attend_some<8, Element>(block, found, first);
-    if (block.count - first >= 4) {
-      attend_some<4, Element>(block, found, first);
-      first += 4;
-    }
-    if (block.count - first == 3) return attend_some<3, Element>(block, found, first);
-  }
-  if constexpr (kLanes >= 8) {
-    for (; block.count - first >= 2; first += 2) attend_some<2, Element>(block, found, first);
-  }
-  for (; first < block.count; ++first) attend_some<1, Element>(block, found, first);
+  for (int d = 2 * pairs; d < turn.head_dim; ++d) head[d] *= scale;
 }
 
 // ---- the cache ------------------------------------------------------------------------------------------------------
@@ -334,9 +198,8 @@ constexpr VectorKernels kKernels = {
     .swiglu = swiglu,
     .gelu = gelu,
     .exact_gelu = exact_gelu,
-    .attend_half = attend<uint16_t>,
-    .attend_float = attend<float>,
-    .attend_codes = attend<int8_t>,
+    .turn_halves = turn<false>,
+    .turn_interleaved = turn<true>,
     .store_half = store<uint16_t>,
     .store_float = store<float>,
     .store_codes = store<int8_t>,

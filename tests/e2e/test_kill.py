@@ -6,14 +6,16 @@ server, started on what is left, is asked for everything that was acknowledged, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +25,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CALLS = "pwrite64,fdatasync,fsync,ftruncate"
-EVERY = int(os.environ.get("FAIRLEAD_KILL_EVERY", "7"))
-"""In the suite every seventh write; 1 tries them all, in some minutes."""
+EVERY = int(os.environ.get("FAIRLEAD_KILL_EVERY", "23"))
+"""In the suite every 23rd write; 1 tries them all, in some minutes."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,10 +63,10 @@ class Server:
         if at is not None:
             paths = [f"-P{database}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")]
             inject = f"--inject={CALLS}:signal=SIGKILL:when={at}"
-            trace = ["strace", "-f", "--seccomp-bpf", "-o", str(home / "trace"), *paths, f"--trace={CALLS}", inject]
+            trace = ["strace", "-f", "-o", str(home / "trace"), *paths, f"--trace={CALLS}", inject]
             command = [*trace, *command]
         self._log = (home / "log").open("w")
-        self._process = subprocess.Popen(command, cwd=ROOT, stderr=self._log)
+        self._process = subprocess.Popen(command, cwd=ROOT, stderr=self._log, start_new_session=True)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
 
     def is_ready(self) -> bool:
@@ -84,13 +86,18 @@ class Server:
     def end(self) -> None:
         """End it, however it is."""
         self.http.close()
-        self._process.terminate()
         try:
+            self._signal(signal.SIGTERM)
             self._process.wait(10)
         finally:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             self._process.wait()
             self._log.close()
+
+    def _signal(self, number: int) -> None:
+        """To the server and to strace, which would let go of it and leave it running."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
 
 def converse(http: httpx.Client, said: Said) -> None:
@@ -125,7 +132,7 @@ def ask(http: httpx.Client, said: Said, chat: int, question: str) -> None:
     said.asked[chat] = question
     answer = ""
     try:
-        with http.stream("POST", f"/chats/{chat}/messages", json={"content": question}) as response:
+        with http.stream("POST", f"/chats/{chat}/messages", json={"prompt": question}) as response:
             if response.status_code >= 400:
                 raise AssertionError(response.read())
             said.chats[chat].append(("user", question))  # it is stored before the stream begins
@@ -160,18 +167,25 @@ def check(http: httpx.Client, said: Said) -> None:
         said.chats[number], said.asked = found, {n: q for n, q in said.asked.items() if n != number}
 
 
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 def integrity(home: Path) -> str:
     with closing(sqlite3.connect(home / "fairlead.db")) as connection:
         return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
 
 
 @pytest.mark.timeout(900)
-def test_a_server_that_is_killed_at_any_write_loses_nothing_it_acknowledged(
-    tmp_path: Path, unused_ports: Iterator[int]
-) -> None:
+def test_a_server_that_is_killed_at_any_write_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     home, said, at, kills = tmp_path / "home", Said(), 1, 0
+    home.mkdir()
+    first = Server(home, unused_port(), None)  # makes the tables, which is one transaction of its own
+    assert first.is_ready()
+    first.end()
     while True:
-        server = Server(home, next(unused_ports), at)
+        server = Server(home, unused_port(), at)
         try:
             if server.is_ready():
                 check(server.http, said)
@@ -185,7 +199,7 @@ def test_a_server_that_is_killed_at_any_write_loses_nothing_it_acknowledged(
         assert integrity(home) == "ok", at
         at += EVERY
     assert kills > 3
-    last = Server(home, next(unused_ports), None)
+    last = Server(home, unused_port(), None)
     try:
         assert last.is_ready()
         check(last.http, said)

@@ -112,8 +112,11 @@ def test_a_stop_token_within_the_guesses_is_drawn_where_it_would_have_been(runne
 
 
 def test_drafts_stand_beside_prompts_and_other_answers(runner: NativeRunner) -> None:
-    """In one step: an answer with drafts, a part of a prompt, and a prompt whose first token is drawn."""
-    sampling = SAMPLINGS["seeded"]
+    """In one step: an answer with drafts, a part of a prompt, and a prompt whose first token is drawn.
+
+    Greedily: so many rows go through tiles where there are any, which is near enough for the likeliest token alone.
+    """
+    sampling = SAMPLINGS["greedy"]
     expected, _ = answer(runner, sampling)
     tokens = [draw.token for draw in expected]
     other = list(range(3000, 3020))
@@ -135,3 +138,11 @@ def test_drafts_stand_beside_prompts_and_other_answers(runner: NativeRunner) -> 
     runner.open(1, sampling, other, 0, ())
     assert runner.forward([Chunk(1, other, 0, [4], True)]) == alone
     runner.close(1)
+
+
+def test_the_times_of_stages_cover_a_step_and_name_its_weights(runner: NativeRunner) -> None:
+    chunk = Chunk(1, PROMPT, 0, pages_for(len(PROMPT)), True)
+    stages = runner.stage_times([chunk])
+    assert sum(stage.weight_bytes for stage in stages) == runner.weight_bytes
+    assert {stage.name.split(" ")[0] for stage in stages} == {"hold", "products", "attention"}
+    assert all(stage.seconds > 0 for stage in stages)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fairlead.kernels import PAGE_TOKENS, instruction_sets, reference, set_instruction_set
-from fairlead.kernels._native import KvCache, Plan, Table, ThreadPool, Weight
+from fairlead.kernels._native import KvCache, Plan, Table, ThreadPool, Weight, emulated_instruction_sets
 from tests.kernels.weights import random_blocks
 
 F32 = NDArray[np.float32]
 POOL = ThreadPool(2)
+TILES = ("amx", "amx-emulated")
 
 
 def f32_weight(values: F32) -> Weight:
@@ -24,7 +25,7 @@ def f32_weight(values: F32) -> Weight:
     return Weight(0, np.ascontiguousarray(values).view(np.uint8).ravel(), outputs, inputs, POOL)
 
 
-@pytest.fixture(params=instruction_sets(), autouse=True)
+@pytest.fixture(params=instruction_sets() + emulated_instruction_sets(), autouse=True)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     set_instruction_set(request.param)
     yield request.param
@@ -102,6 +103,9 @@ def test_activations(width: int, seed: int, scale: float) -> None:
     np.testing.assert_allclose(table.output(exact, 4), expected, rtol=1e-6, atol=5e-7 * min(scale, 10))
 
 
+HEAD_DIMS = (8, 16, 20, 32, 64, 80, 96, 128, 256)
+
+
 def naive_attention(q: F32, k: F32, v: F32, heads: int, kv_heads: int) -> NDArray[np.float64]:
     """q: [tokens, heads · dim], k and v: [tokens, kv_heads · dim]."""
     count = len(q)
@@ -117,18 +121,18 @@ def naive_attention(q: F32, k: F32, v: F32, heads: int, kv_heads: int) -> NDArra
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_paged_attention_equals_naive(data: st.DataObject) -> None:
-    kv_heads, group = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([1, 2, 3, 4, 8]))
-    head_dim = data.draw(st.sampled_from([8, 16, 20, 64, 80]))
-    count = data.draw(st.integers(1, 150))
+    kv_heads, group = data.draw(st.integers(1, 2)), data.draw(st.sampled_from([1, 2, 3, 4, 7, 8]))
+    head_dim = data.draw(st.sampled_from([dim for dim in HEAD_DIMS if dim * kv_heads * group <= 768]))
+    count = data.draw(st.one_of(st.integers(1, 70), st.integers(250, 290)))
     kv_type = data.draw(st.sampled_from(["f32", "f16", "q8"]))
     heads = kv_heads * group
     rows = rows_of(data.draw(st.integers(0, 1000)), count, heads * head_dim, data.draw(st.sampled_from([0.1, 1.0])))
     keys, values = rows_of(1, kv_heads * head_dim, heads * head_dim), rows_of(2, kv_heads * head_dim, heads * head_dim)
     keys /= head_dim
     values /= head_dim
-    pages = data.draw(st.permutations(range(8)))
+    pages = data.draw(st.permutations(range(10)))
 
-    cache = KvCache(layers=2, heads=kv_heads, head_dim=head_dim, pages=8, type=kv_type)
+    cache = KvCache(layers=2, heads=kv_heads, head_dim=head_dim, pages=10, type=kv_type)
     table = Chosen(rows, cache)
     packed = [f32_weight(keys), f32_weight(values)]
     k, v, out = (table.plan.buffer(width) for width in (kv_heads * head_dim, kv_heads * head_dim, heads * head_dim))
@@ -137,7 +141,7 @@ def test_paged_attention_equals_naive(data: st.DataObject) -> None:
     table.plan.attention(out, table.x, k, v, turns, layer=1, heads=heads, scale=0.5, rope="halves")
 
     expected = naive_attention(0.5 * rows, rows @ keys.T, rows @ values.T, heads, kv_heads)
-    tolerance = {"f32": 2e-5, "f16": 3e-3, "q8": 3e-2}[kv_type]
+    tolerance = {"f32": 2e-5, "f16": 3e-3, "q8": 6e-2}[kv_type]
     start = 0
     while start < count:  # in chunks of any size
         size = data.draw(st.integers(1, count - start))
@@ -161,7 +165,9 @@ class Attention:
         self.cache = KvCache(layers=1, heads=1, head_dim=self.HEAD_DIM, pages=4 * self.pages, type=kv_type)
         self.plan = Plan(self.pool, self.cache)
         self.queries = rows_of(3, tokens, width)
-        self.keys, self.values = rows_of(4, 2 * self.HEAD_DIM, width).reshape(2, self.HEAD_DIM, width) / 4
+        # Each takes one half of the dimensions, the keys backwards: exact in whatever order products are summed.
+        self.keys = np.eye(width, dtype=np.float32)[self.HEAD_DIM - 1 :: -1]
+        self.values = np.eye(width, dtype=np.float32)[self.HEAD_DIM :]
         self.weights = [f32_weight(values) for values in (self.queries, self.keys, self.values)]
         q, out = self.plan.buffer(width), self.plan.buffer(width)
         k, v, turns = self.plan.buffer(self.HEAD_DIM), self.plan.buffer(self.HEAD_DIM), self.plan.buffer(2)
@@ -188,8 +194,12 @@ class Attention:
 
 @pytest.mark.parametrize("kv_type", ["f32", "f16", "q8"])
 @pytest.mark.parametrize("context", [255, 257, 1100, 5000])
-def test_long_contexts_give_the_same_whoever_computes_which_part(context: int, kv_type: str) -> None:
+def test_long_contexts_give_the_same_whoever_computes_which_part(
+    context: int, kv_type: str, instruction_set: str
+) -> None:
     """Bit for bit: alone or beside others, with one thread or three."""
+    if instruction_set == "amx-emulated" and context > 1000:
+        pytest.skip("emulated tiles are slow: they run the shorter contexts")
     last = range(context - 1, context)
     found = []
     for threads, others in [(1, []), (2, []), (3, []), (2, [range(40), last, range(7)])]:
@@ -211,6 +221,58 @@ def naive_attention_of_last(query: F32, keys: F32, values: F32) -> NDArray[np.fl
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     mixed: NDArray[np.float64] = weights @ values / weights.sum(-1, keepdims=True)
     return mixed
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8"])
+def test_many_rows_find_nearly_what_rows_alone_find(kv_type: str, instruction_set: str) -> None:
+    """The same bits in vectors; tiles take only steps of many rows, and come within some 2^-16."""
+    tokens = 300
+    whole, alone = Attention(2, tokens, kv_type), Attention(1, tokens, kv_type)
+    found = whole.run([range(tokens)])[0]
+    for start in range(0, tokens, 5):
+        span = range(start, start + 5)
+        few = alone.run([span])[0]
+        if instruction_set in TILES:
+            np.testing.assert_allclose(found[start : start + 5], few, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(found[start : start + 5], few)
+
+
+@pytest.mark.parametrize("chunk", [9, 32, 100])
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "q8"])
+def test_chunks_of_many_rows_give_the_same_bits_as_all_at_once(chunk: int, kv_type: str) -> None:
+    tokens = 20 * chunk if chunk < 32 else 3 * chunk
+    whole, chunked = Attention(2, tokens, kv_type), Attention(3, tokens, kv_type)
+    found = whole.run([range(tokens)])[0]
+    for start in range(0, tokens, chunk):
+        span = range(start, start + chunk)
+        np.testing.assert_array_equal(chunked.run([span])[0], found[start : start + chunk])
+
+
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "q8"])
+@pytest.mark.parametrize("scale", [1e4, 1e15, 1e30, 3e38])
+def test_scores_that_overflow_give_one_of_the_values(scale: float, kv_type: str) -> None:
+    """The key of token t is as large as t is odd, and its value is t: never a number that is none."""
+    count = 48
+    rows = np.zeros((count, 16), np.float32)
+    rows[:, 0] = scale
+    rows[:, 1] = np.arange(count)
+    rows[::2, 0] *= -1
+    cache = KvCache(layers=1, heads=1, head_dim=16, pages=2, type=kv_type)
+    table = Chosen(rows, cache)
+    first, second = np.zeros((2, 16, 16), np.float32)
+    first[0, 0], second[0, 1] = 1, 1
+    weights = [f32_weight(first), f32_weight(second)]
+    q, k, v, out = (table.plan.buffer(16) for _ in range(4))
+    table.plan.products(table.x, [(weights[0], None, q, False), (weights[0], None, k, False)])
+    table.plan.products(table.x, [(weights[1], None, v, False)])
+    turns = table.hold(table.plan.rotations([0.0]), 2)
+    table.plan.attention(out, q, k, v, turns, layer=0, heads=1, scale=1.0, rope="halves")
+    table.run(list(range(count)), list(range(count)), [1, 0])
+    found = table.plan.rows(out, count)[:, 0]
+    # A positive query looks at the odd tokens before it alike, a negative one at the even ones: means of them.
+    expected = [np.arange(t % 2, t + 1, 2).mean() for t in range(count)]
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8"])

@@ -90,3 +90,14 @@ def test_refuses_outputs_that_it_lacks(pool: _native.ThreadPool) -> None:
     for output in (-1, 4):
         with pytest.raises(IndexError):
             weight.unpack(output)
+
+
+def test_weights_that_lie_side_by_side_outlive_one_another(pool: _native.ThreadPool) -> None:
+    number, outputs, inputs = BY_NAME["q4_0"].number, 40, 4096
+    blocks = [random_blocks(number, outputs, inputs, seed=seed) for seed in range(6)]
+    weights = {seed: _native.Weight(number, data, outputs, inputs, pool) for seed, data in enumerate(blocks)}
+    del weights[0], weights[3], weights[5]
+    weights[6] = _native.Weight(number, blocks[0], outputs, inputs, pool)
+    for seed, weight in weights.items():
+        expected = reference.dequantise(number, blocks[seed % 6], outputs, inputs)
+        np.testing.assert_array_equal(np.stack([weight.unpack(output) for output in range(outputs)]), expected)

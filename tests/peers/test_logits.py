@@ -159,7 +159,7 @@ def unrounded(starter_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_log_probabilities_on_unrounded_weights(unrounded: Pair, text: list[int], exact: F64) -> None:
-    ours = log_probabilities(unrounded.ours, text, rows=POSITIONS)
+    ours = np.stack(list(log_probabilities(unrounded.ours, text, rows=POSITIONS)))
     theirs = unrounded.theirs.likeliest(text, LIKELIEST)
     assert _mean_divergence([Top.of(row, LIKELIEST) for row in ours], exact) < 1e-6
     assert _mean_divergence(theirs, ours) < 1e-5
@@ -177,7 +177,7 @@ def test_greedy_continuations_on_unrounded_weights(unrounded: Pair, prompts: lis
 def test_log_probabilities_of_the_file_as_it_is(
     ours_as_it_is: NativeRunner, answers: Answers, text: list[int], exact: F64, rows: int
 ) -> None:
-    ours = log_probabilities(ours_as_it_is, text, rows)
+    ours = np.stack(list(log_probabilities(ours_as_it_is, text, rows)))
     our_error = _mean_divergence([Top.of(row, LIKELIEST) for row in ours], exact)
     their_error = _mean_divergence(answers.likeliest, exact)
     assert our_error < (5e-4 if _through_tiles(rows) else 1e-5)
@@ -196,7 +196,7 @@ def test_where_greedy_continuations_of_the_file_as_it_is_part(
         if parted is None:
             continue
         common = [*prompt, *our[:parted]]
-        known = log_probabilities(unrounded.ours, common, len(common))[-1]  # exact to 1e-6, by the first test here
+        *_, known = log_probabilities(unrounded.ours, common, len(common))  # exact to 1e-6, by the first test here
         (top,) = peer_as_it_is.likeliest(common, LIKELIEST, start=len(common) - 1)
         (at_our_token,) = top.logprobs[top.ids == our[parted]]
         we_are_right_by = known[our[parted]] - known[their[parted]]

@@ -92,6 +92,16 @@ class KvCache:
     @property
     def nbytes(self) -> int: ...
 
+class StageTime:
+    """What a stage of one step took: `seconds` from the end of the stage before to its own."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
 class Table:
     """Rows of floats [rows, width] that are looked up; `format` is GGML's number of f32, f16 or bf16."""
 
@@ -152,6 +162,11 @@ class Plan:
 
     def run(self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32) -> None:
         """One step; the arrays are those of `Step` in csrc/plan.h. ValueError where they contradict each other."""
+
+    def time(
+        self, *, tokens: I32, positions: I32, first_row: I32, first_page: I32, pages: I32, selected: I32
+    ) -> list[StageTime]:
+        """As `run`, and tells what each stage took."""
 
     def rows(self, buffer: int, count: int) -> F32:
         """A copy of a buffer's first rows, [count, width]."""

@@ -131,23 +131,32 @@ class NativeRunner:
         self._run(chunks, counts)
         return self._plan.rows(self._logits, sum(counts))
 
+    def stage_times(self, chunks: Sequence[Chunk]) -> list[_native.StageTime]:
+        """Compute the chunks without drawing; what each stage took. For benchmarks."""
+        return self._plan.time(**_step(chunks, [1 if chunk.samples else 0 for chunk in chunks]))
+
     def _run(self, chunks: Sequence[Chunk], counts: list[int]) -> None:
         """Runs the plan; of each chunk the last so many rows have logits."""
-        tokens, positions, first_row, first_page, pages, selected = (array("i") for _ in range(6))
-        first_row.append(0)
-        first_page.append(0)
-        for chunk, count in zip(chunks, counts, strict=True):
-            tokens.extend(chunk.tokens)
-            positions.extend(range(chunk.start, chunk.start + len(chunk.tokens)))
-            pages.extend(chunk.pages)
-            selected.extend(range(len(tokens) - count, len(tokens)))
-            first_row.append(len(tokens))
-            first_page.append(len(pages))
-        self._plan.run(
-            tokens=np.frombuffer(tokens, np.int32),
-            positions=np.frombuffer(positions, np.int32),
-            first_row=np.frombuffer(first_row, np.int32),
-            first_page=np.frombuffer(first_page, np.int32),
-            pages=np.frombuffer(pages, np.int32),
-            selected=np.frombuffer(selected, np.int32) if selected else np.empty(0, np.int32),
-        )
+        self._plan.run(**_step(chunks, counts))
+
+
+def _step(chunks: Sequence[Chunk], counts: list[int]) -> dict[str, NDArray[np.int32]]:
+    """The arrays of a step; of each chunk the last so many rows have logits."""
+    tokens, positions, first_row, first_page, pages, selected = (array("i") for _ in range(6))
+    first_row.append(0)
+    first_page.append(0)
+    for chunk, count in zip(chunks, counts, strict=True):
+        tokens.extend(chunk.tokens)
+        positions.extend(range(chunk.start, chunk.start + len(chunk.tokens)))
+        pages.extend(chunk.pages)
+        selected.extend(range(len(tokens) - count, len(tokens)))
+        first_row.append(len(tokens))
+        first_page.append(len(pages))
+    return {
+        "tokens": np.frombuffer(tokens, np.int32),
+        "positions": np.frombuffer(positions, np.int32),
+        "first_row": np.frombuffer(first_row, np.int32),
+        "first_page": np.frombuffer(first_page, np.int32),
+        "pages": np.frombuffer(pages, np.int32),
+        "selected": np.frombuffer(selected, np.int32) if selected else np.empty(0, np.int32),
+    }

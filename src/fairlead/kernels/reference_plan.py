@@ -5,6 +5,7 @@ The slow and obvious way, in double precision: what the C++ extension is compare
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -33,9 +34,18 @@ def vector(file: ModelFile, tokens: Sequence[int]) -> NDArray[np.float64]:
 def _output(file: ModelFile, tokens: Sequence[int], selected: list[int]) -> Matrix:
     plan = record(file)
     values: dict[ir.Value, Matrix] = {}
-    for op in plan.ops:
+    last_reader = {value: number for number, op in enumerate(plan.ops) for value in _reads(op)}
+    for number, op in enumerate(plan.ops):
         values[op.out] = _Reference(file, values, np.asarray(tokens), selected, plan.kv).run(op)
+        for value in _reads(op):
+            if last_reader[value] == number:
+                del values[value]
     return values[plan.output]
+
+
+def _reads(op: ir.Op) -> set[ir.Value]:
+    values = {getattr(op, field.name) for field in dataclasses.fields(op) if field.name != "out"}
+    return {value for value in values if isinstance(value, ir.Value)}
 
 
 class _Reference:
@@ -120,11 +130,13 @@ class _Reference:
 
 
 def _attention(q: Matrix, k: Matrix, v: Matrix, scale: float, mask: Matrix | float) -> Matrix:
-    """q, k, v: [tokens, heads, head_dim]; `mask` is added to the scores [heads, queries, keys]."""
-    scores = np.einsum("qhd,khd->hqk", q, k) * scale + mask
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    mixed: Matrix = np.einsum("hqk,khd->qhd", weights, v)
+    """q, k, v: [tokens, heads, head_dim]; `mask` is added to the scores of each head, [queries, keys]."""
+    mixed = np.empty_like(q)
+    for head in range(q.shape[1]):
+        scores = q[:, head] @ k[:, head].T * scale + mask
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        mixed[:, head] = weights @ v[:, head]
     return mixed.reshape(len(q), -1)
 
 
