@@ -17,14 +17,7 @@ ROOT = Path(__file__).parent.parent
 def test_the_wheel_holds_the_built_page(tmp_path: Path) -> None:
     if not (BUILT / "index.html").is_file():
         pytest.skip("the web page was not built: `make build` does it")
-    options = [
-        "--no-build-isolation",
-        "--no-deps",
-        "--config-settings",
-        "wheel.cmake=false",
-        "--wheel-dir",
-        str(tmp_path),
-    ]
+    options = ["--no-build-isolation", "--no-deps", "-C", "wheel.cmake=false", "-w", str(tmp_path)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", *options, str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("fairlead/web/")}
