@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { Blocks } from "../src/markdown/blocks";
-import { steady } from "../src/markdown/steady";
+import { ended, steady } from "../src/markdown/steady";
 
 const TEXTS: Record<string, string> = {
   "prose and lists": "# Title\n\nOne *two*\nthree.\n\n- a\n- b\n\n  still b\n\n- c\n\n1. x\n2. y\n\nEnd",
@@ -51,6 +51,22 @@ describe("what can be drawn already", () => {
     expect(steady("One\n\n| a | b |\n")).toBe("One\n\n");
     expect(steady("| a bar, and no table |\n\n")).toBe("| a bar, and no table |\n\n");
     expect(steady("No bars\nat all")).toBe("No bars\nat all");
+  });
+});
+
+describe("emphasis that is still open", () => {
+  it("is ended for as long as it grows", () => {
+    expect(ended("They **rub aga")).toBe("They **rub aga**");
+    expect(ended("They **rub ")).toBe("They **rub**");
+    expect(ended("They **")).toBe("They ");
+    expect(ended("They **rub** on")).toBe("They **rub** on");
+    expect(ended("Call `haul(")).toBe("Call `haul(`");
+    expect(ended("Call `")).toBe("Call ");
+    expect(ended("One ** alone.\n\nNext")).toBe("One ** alone.\n\nNext");
+  });
+  it("is none within code", () => {
+    expect(ended("```c\nint **p")).toBe("```c\nint **p");
+    expect(ended("```c\nint **p;\n```\n\nA **b")).toBe("```c\nint **p;\n```\n\nA **b**");
   });
 });
 

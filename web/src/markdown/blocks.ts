@@ -6,7 +6,7 @@
 import { Lexer, type Token } from "marked";
 
 import { marked } from "./marked";
-import { steady } from "./steady";
+import { ended, steady } from "./steady";
 
 export interface Block {
   /** Of its place; a block keeps it while it grows. */
@@ -27,7 +27,7 @@ export class Blocks {
     const source = text.replace(/\r\n?/g, "\n"); // as the lexer has it: its tokens' lengths are counted on
     if (done) return this.#whole(source);
     if (source.length < this.#settledLength) this.#reset();
-    const tokens = this.#lex(steady(source.slice(this.#settledLength)));
+    const tokens = this.#lex(ended(steady(source.slice(this.#settledLength))));
     const last = tokens.findLastIndex(isDrawn);
     for (const token of tokens.slice(0, Math.max(last, 0))) {
       this.#settledLength += token.raw.length;

@@ -17,3 +17,18 @@ export function steady(text: string): string {
   if (whole - first >= 2) return text; // heading and delimiters are there
   return lines.slice(0, first).map((line) => `${line}\n`).join("").slice(0, text.length);
 }
+
+const FENCE = /^ {0,3}(?:```|~~~)/gm;
+
+/** The same text with the last paragraph's open emphasis and code ended, so that nobody reads their marks first. */
+export function ended(text: string): string {
+  if ((text.match(FENCE)?.length ?? 0) % 2 === 1) return text; // within a fence nothing is a mark
+  const paragraph = text.slice(text.lastIndexOf("\n\n") + 1);
+  if (odd(paragraph, "`")) return text.endsWith("`") ? text.slice(0, -1) : `${text}\``;
+  if (odd(paragraph, "**")) return text.endsWith("**") ? text.slice(0, -2) : `${text.trimEnd()}**`;
+  return text;
+}
+
+function odd(text: string, mark: string): boolean {
+  return text.split(mark).length % 2 === 0;
+}
