@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,14 @@ def finished(page: Page, count: int = 1) -> Locator:
     last = answers(page).last
     expect(last.get_by_role("list", name="Figures")).to_be_visible()
     return last
+
+
+def holds(page: Page, expression: str, within_s: float = 10.0) -> None:
+    """Wait until an expression is true in the page, whose policy forbids Playwright's own way to."""
+    deadline = time.monotonic() + within_s
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(20)
 
 
 def new_chat(served_url: str, user: str, **fields: object) -> int:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import STARTER, Server, start
-from tests.e2e.web.conftest import Web, answers, finished, send
+from tests.e2e.web.conftest import Web, answers, finished, holds, send
 from tests.served import Served
 
 
@@ -42,9 +42,7 @@ def test_a_lost_connection_is_found_again_and_the_answer_goes_on(web: Web, quick
     page.context.set_offline(False)
     expect(page.get_by_role("button", name="Server: well")).to_be_visible()
     before = len(answers(page).last.inner_text())
-    page.wait_for_function(
-        "([length]) => document.querySelector('.prose').innerText.length > length + 800", arg=[before]
-    )
+    holds(page, f"document.querySelector('.prose').innerText.length > {before + 800}")
     page.get_by_role("button", name="Stop").click()
     text = finished(page).locator(".prose").evaluate("prose => prose.textContent")
     rounds = text.split("The end of it.")[:-1]

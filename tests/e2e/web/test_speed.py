@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from fairlead.api.page import BUILT, page_files
-from tests.e2e.web.conftest import Web, answers, imported, send
+from tests.e2e.web.conftest import Web, answers, holds, imported, send
 from tests.served import Served
 
 FIRST_LOAD_BYTES = 150_000
@@ -48,7 +48,7 @@ def test_a_thousand_messages_are_there_within_a_second(web: Web, quick: Served) 
         page = context.new_page()
         page.goto(f"{quick.url}/#/chats/{new}")
         expect(answers(page).last).to_contain_text("Answer 999:")
-        page.wait_for_function("window.painted !== undefined")
+        holds(page, "window.painted !== undefined")
         times.append(page.evaluate("window.painted"))
         if times[-1] <= PAINT_MS:
             break
