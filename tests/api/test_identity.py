@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from fairlead.api.app import create_app
+from fairlead.api.page import is_page
 from fairlead.config import Settings, UserSettings
 from fairlead.service.keys import Keys
 from fairlead.service.store import opened
@@ -54,15 +55,15 @@ def tokens_of(server: Served, key: str) -> int:
         return int(http.get("/me").json()["used"]["tokens_today"])
 
 
-def test_every_route_but_two_asks_for_a_key(secured: Served, settings: Settings) -> None:
+def test_every_route_but_two_and_the_page_asks_for_a_key(secured: Served, settings: Settings) -> None:
     every = routes_of(create_app(settings))
     assert len(every) > 20
     with client(secured) as nobody, client(secured, "fl_" + "x" * 43) as stranger:
         for method, path in every:
             for http in (nobody, stranger):
                 response = http.request(method, re.sub(r"{.*?}", "1", path))
-                if path in ("/health", "/metrics"):
-                    assert response.status_code == 200
+                if path in ("/health", "/metrics") or is_page(path):
+                    assert response.status_code == (404 if path.startswith("/assets/") else 200)
                     continue
                 assert response.status_code == 401, (method, path)
                 assert response.headers["WWW-Authenticate"].startswith("Bearer")

@@ -58,8 +58,11 @@ def alive(pid: int) -> bool:
         return False
 
 
-def start(home: Path, starter_model: Path, **environment: str) -> Server:
-    """`fairlead serve` on a free port, with the starter model as its first; `environment` is added to this one."""
+def start(home: Path, starter_model: Path, port: int | None = None, **environment: str) -> Server:
+    """`fairlead serve` with the starter model as its first, on a free port or this one.
+
+    `environment` is added to this process's own.
+    """
     (home / "models").mkdir(parents=True, exist_ok=True)
     link = home / "models" / starter_model.name
     if not link.exists():
@@ -68,9 +71,10 @@ def start(home: Path, starter_model: Path, **environment: str) -> Server:
     (home / "fairlead.toml").write_text(
         f'[models.{TINY}]\nfile = "tiny.gguf"\nsources = [{{ path = "{home / "tiny.gguf"}" }}]\n'
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     command = [sys.executable, "-m", "fairlead", "serve", "--home", str(home), "--port", str(port), "--model", STARTER]
     with (home / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, text=True, env={**os.environ, **environment})

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import chats, errors, files, me, models, native, openai, reference
+from fairlead.api import chats, errors, files, me, models, native, openai, page, reference
 from fairlead.api import embeddings as embedding_routes
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
@@ -99,6 +99,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     reference.install(app)
+    page.install(app)
     return app
 
 

@@ -12,12 +12,13 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fairlead.api import page
 from fairlead.api.errors import response_of
 from fairlead.errors import FairleadError
 from fairlead.service.keys import Keyring
 
 PUBLIC: Final = frozenset({"/health", "/metrics"})
-"""Paths that ask for no key; metrics are told to this machine alone."""
+"""Paths that ask for no key, besides the web page's; metrics are told to this machine alone."""
 
 
 class Identity:
@@ -29,7 +30,7 @@ class Identity:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+        if scope["type"] == "http" and not _is_public(scope["path"]):
             given = Headers(scope=scope).getlist("authorization")
             try:
                 person = await self._keyring.holder(given[0] if len(given) == 1 else None)
@@ -40,6 +41,10 @@ class Identity:
                 scope["state"]["person"] = person
                 scope["query_string"] = _named(scope["query_string"], person)
         await self._app(scope, receive, send)
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC or page.is_page(path)
 
 
 def _named(query: bytes, person: str) -> bytes:

@@ -1,0 +1,110 @@
+"""Makes the pictures of the page in `docs/screens`: `python -m tests.e2e.web.screens`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.e2e.conftest import start, stop
+from tests.e2e.web.conftest import ARGUMENTS, MARKDOWN, MODELS, Seen, Web, answers, imported, quick_settings, send
+from tests.served import BEHAVIOUR, serving
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "docs" / "screens"
+STARTER_FILE = ROOT / "build" / "home" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+DESK, PHONE = (1280, 800), (360, 740)
+TITLES = ("Knots that hold", "A letter to the harbour master", "Tides of the week", "Names for a boat", "Rust on steel")
+
+
+def conversation(page: Page) -> None:
+    page.get_by_role("link", name="Why ropes chafe").click()
+    expect(answers(page).locator(".katex").first).to_be_visible()
+    expect(answers(page).locator(".hljs-keyword").first).to_be_visible()
+
+
+def top(page: Page) -> None:
+    conversation(page)
+    page.locator(".frame").evaluate("frame => frame.scrollTop = 0")
+
+
+def streaming(page: Page) -> None:
+    send(page, "How do I lead a line around a corner?")
+    expect(answers(page).locator("td").first).to_be_visible()
+
+
+def models(page: Page) -> None:
+    page.keyboard.press("Control+m")
+    expect(page.get_by_role("dialog").get_by_text(re.compile("can be had")).first).to_be_visible()
+
+
+def settings(page: Page) -> None:
+    conversation(page)
+    page.get_by_role("button", name="Settings", exact=True).click()
+
+
+def server(page: Page) -> None:
+    page.get_by_role("button", name="Server: well").first.click()
+    expect(page.get_by_role("complementary", name="Server").get_by_role("region").first).to_be_visible()
+
+
+def listed(page: Page) -> None:
+    page.get_by_role("button", name="Conversations").click()
+
+
+def on_phone(page: Page) -> None:
+    listed(page)
+    top(page)
+
+
+def nothing(page: Page) -> None:
+    page.wait_for_timeout(300)
+
+
+REAL = ("models-light", "server-light")
+"""Those of a server with the starter model and the catalogue; the others show invented answers."""
+SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
+    "door-light": ("light", DESK, nothing),
+    "new-light": ("light", DESK, nothing),
+    "conversation-light": ("light", DESK, top),
+    "conversation-dark": ("dark", DESK, top),
+    "streaming-dark": ("dark", DESK, streaming),
+    "models-light": ("light", DESK, models),
+    "settings-dark": ("dark", DESK, settings),
+    "server-light": ("light", DESK, server),
+    "list-phone-light": ("light", PHONE, listed),
+    "conversation-phone-dark": ("dark", PHONE, on_phone),
+}
+
+
+def main() -> None:
+    """Write every picture anew."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    BEHAVIOUR.update(MODELS)
+    told = quick_settings(Path(tempfile.mkdtemp()))
+    real = start(Path(tempfile.mkdtemp()), STARTER_FILE)
+    with serving(told, "ropes") as served, sync_playwright() as playwright:
+        for title in TITLES:
+            imported(served.url, "Ada", [("user", title), ("assistant", "Aye.")], title=title)
+        imported(served.url, "Ada", [("user", "Why do ropes chafe?"), ("assistant", MARKDOWN)], title="Why ropes chafe")
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        for name, (scheme, (width, height), show) in SCREENS.items():
+            size = {"width": width, "height": height}
+            web = Web(browser, Seen())
+            url = real.url if name in REAL else served.url
+            page = web.open(url, None if name.startswith("door") else "Ada", viewport=size, color_scheme=scheme)
+            page.wait_for_timeout(300)
+            show(page)
+            page.wait_for_timeout(300)
+            page.screenshot(path=FOLDER / f"{name}.png")
+            web.contexts[0].close()
+        browser.close()
+    stop(real)
+
+
+if __name__ == "__main__":
+    main()

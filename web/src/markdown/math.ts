@@ -1,0 +1,30 @@
+/** Formulas, by KaTeX, which is fetched with the first of them. */
+
+type Katex = typeof import("katex").default;
+
+let katex: Katex | null = null;
+let fetching: Promise<Katex> | null = null;
+
+async function fetched(): Promise<Katex> {
+  const [module] = await Promise.all([import("katex"), import("katex/dist/katex.min.css")]);
+  katex = module.default;
+  return katex;
+}
+
+/** Replaces the TeX in `element` by the formula; at once, where KaTeX is here already. */
+export function drawMath(element: HTMLElement): void {
+  const tex = element.textContent ?? "";
+  const display = element.classList.contains("display");
+  if (katex !== null) render(katex, tex, element, display);
+  else {
+    fetching ??= fetched();
+    fetching.then(
+      (loaded) => render(loaded, tex, element, display),
+      () => (fetching = null), // the TeX stays as it is, and the next formula tries again
+    );
+  }
+}
+
+function render(loaded: Katex, tex: string, element: HTMLElement, displayMode: boolean): void {
+  loaded.render(tex, element, { displayMode, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20 });
+}
