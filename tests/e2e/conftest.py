@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -57,8 +58,11 @@ def alive(pid: int) -> bool:
         return False
 
 
-def start(home: Path, starter_model: Path, port: int | None = None) -> Server:
-    """`fairlead serve` on a free port or this one, with the starter model as its first."""
+def start(home: Path, starter_model: Path, port: int | None = None, **environment: str) -> Server:
+    """`fairlead serve` with the starter model as its first, on a free port or this one.
+
+    `environment` is added to this process's own.
+    """
     (home / "models").mkdir(parents=True, exist_ok=True)
     link = home / "models" / starter_model.name
     if not link.exists():
@@ -73,7 +77,7 @@ def start(home: Path, starter_model: Path, port: int | None = None) -> Server:
             port = probe.getsockname()[1]
     command = [sys.executable, "-m", "fairlead", "serve", "--home", str(home), "--port", str(port), "--model", STARTER]
     with (home / "serve.log").open("w") as log:
-        process = subprocess.Popen(command, stderr=log, text=True)
+        process = subprocess.Popen(command, stderr=log, text=True, env={**os.environ, **environment})
     server = Server(f"http://127.0.0.1:{port}", process)
 
     def ready() -> bool:

@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.e2e.conftest import STARTER, TINY, Server
+from fairlead.kernels import instruction_sets
+from tests.e2e.conftest import STARTER, TINY, Server, start, stop
 
 PROMPT = "What is gravity?"
 GREEDY = {"prompt": PROMPT, "temperature": 0, "max_tokens": 40}
@@ -59,14 +61,25 @@ def test_streamed_equals_whole(server: Server) -> None:
     assert usage["cached_tokens"] == whole["usage"]["prompt_tokens"] // 32 * 32  # whole pages that were computed before
 
 
-def test_many_at_once_get_what_they_get_alone(server: Server) -> None:
-    """Greedy and seeded answers do not depend on who is served beside them, up to the first near-tie of two tokens."""
-    bodies = [{"prompt": f"Count to {n}.", "max_tokens": 24, "temperature": 0.7 * (n % 2), "seed": n} for n in range(8)]
-    with server.http() as http:
-        alone = [infer(http, **body)["text"] for body in bodies]
-        with ThreadPoolExecutor(8) as pool:
-            together = list(pool.map(lambda body: infer(http, **body)["text"], bodies))
-    assert sum(a[:30] == b[:30] for a, b in zip(alone, together, strict=True)) >= 7
+def test_many_at_once_get_what_they_get_alone(tmp_path: Path, starter_model: Path) -> None:
+    """Greedy and seeded answers do not depend on who is served beside them.
+
+    With AMX they may, from the first near-tie of two tokens on: its tiles take steps of many rows alone, and round
+    differently. So this runs in the best of the sets that compute every row the same way.
+    """
+    best = [name for name in instruction_sets() if name != "amx"][-1]
+    bodies = [
+        {"prompt": f"Count to {n}.", "max_tokens": 24, "temperature": 0.7 * (n % 2), "seed": n} for n in range(12)
+    ]
+    server = start(tmp_path / "home", starter_model, FAIRLEAD_ISA=best)
+    try:
+        with server.http() as http:
+            alone = [infer(http, **body)["text"] for body in bodies]
+            with ThreadPoolExecutor(len(bodies)) as pool:
+                together = list(pool.map(lambda body: infer(http, **body)["text"], bodies))
+    finally:
+        stop(server)
+    assert together == alone
 
 
 def test_the_openai_client_chats(client: openai.OpenAI) -> None:

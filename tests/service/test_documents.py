@@ -17,6 +17,7 @@ from tests.polling import until
 from tests.service.attached import HashingEmbedder, attach, documents_in
 
 SLOW = b"- \n" * 1_200_000
+READER = "fairlead.documents.process"
 """A text that takes seconds to be parsed."""
 FISH = "Herring, cod and plaice are what the harbour lives from."
 GUIDE = "".join(f"# Part {part}\n\n{PARAGRAPH * 6}\n\n" for part in range(30)) + f"# Fish\n\n{FISH}\n"
@@ -137,16 +138,21 @@ async def test_files_that_cannot_be_read_say_why(documents: ChatDocuments, chat:
     assert material.notes[1] == "scan.pdf could not be read. It holds no text: page 1 is an image without text."
 
 
+def readers() -> list[psutil.Process]:
+    """The processes that read files; other tests' servers may have workers of their own."""
+    return [child for child in psutil.Process().children() if READER in child.cmdline()]
+
+
 async def test_a_file_that_is_parsed_is_told_of_and_can_be_removed(
     documents: ChatDocuments, chat: int, tmp_path: Path
 ) -> None:
     (status,) = await attach(documents, chat, {"slow.txt": SLOW}, settle=False)
     assert status.file.state == "parsing"
     assert status.stage is not None
-    await until(psutil.Process().children)
+    await until(readers)
     assert "slow.txt is still being read" in (await documents.material(chat, "What?", 500, count)).notes[0]
     await documents.remove(chat, 1)
-    assert not psutil.Process().children()
+    assert not readers()
     assert await documents.listed(chat) == []
     assert (await documents.material(chat, "What?", 500, count)).notes == ()
     assert stored(tmp_path / "") == []
@@ -199,13 +205,13 @@ async def test_a_chat_that_is_deleted_meanwhile(documents: ChatDocuments, chat: 
     await attach(documents, chat, {"slow.txt": SLOW}, settle=False)
     await documents.remove_all(chat)
     assert stored(tmp_path) == []
-    assert not psutil.Process().children()
+    assert not readers()
 
 
 async def test_a_reader_that_is_killed_fails_its_file_alone(documents: ChatDocuments, chat: int) -> None:
     await attach(documents, chat, {"slow.txt": SLOW, "a.txt": b"Alpha."}, settle=False)
-    await until(psutil.Process().children)
-    psutil.Process().children()[0].kill()
+    await until(readers)
+    readers()[0].kill()
     await documents.settled(chat)
     slow, other = await documents.listed(chat)
     assert slow.file.state == "failed"
