@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fairlead.service.answer_log import Place
-from fairlead.service.chats import Archive, FileFacts, Listed, Match, Message, Opened, Page
+from fairlead.service.chats import Archive, File, Listed, Match, Message, Opened, Page
 from fairlead.service.reports import public
 
 FORMAT: Final = "fairlead-chat"
@@ -126,8 +126,9 @@ def _message(message: Message, numbers: Mapping[int, int], content: str) -> dict
     }
 
 
-def _file(file: FileFacts) -> dict[str, Any]:
+def _file(file: File) -> dict[str, Any]:
     told = asdict(file)
+    del told["id"], told["chat_id"]  # rows never leave the server
     return {"file_id": told.pop("number"), **told, "created_at": moment(file.created_at)}
 
 
