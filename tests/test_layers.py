@@ -33,15 +33,16 @@ ALLOWED = {
     "config": {"errors", "checks", "toml_document"},
     "toml_document": {"errors", "checks"},
     "model_info": set[str](),
-    "chat_info": set[str](),
-    "client": {"errors", "model_info", "queue"},
-    "chat_client": {"client", "chat_info"},
+    "answer_info": set[str](),
+    "chat_info": {"answer_info"},
+    "client": {"errors", "model_info", "answer_info", "queue"},
+    "chat_client": {"client", "chat_info", "answer_info"},
     "file_client": {"client"},
     "cli": {
-        "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "model_info", "gguf", "kernels",
-        "bench", "api", "service.backup", "service.keys", "service.store",
+        "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "answer_info", "model_info",
+        "gguf", "kernels", "bench", "api", "service.backup", "service.keys", "service.store",
     },
-    "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "model_info"},
+    "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info"},
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 
