@@ -15,14 +15,14 @@ ALLOWED = {
     "checks": {"errors"},
     "control_groups": set[str](),
     "queue": set[str](),
-    "gguf": {"errors", "config", "checks", "toml_document"},
+    "gguf": {"errors", "config", "checks", "model_entry", "toml_document"},
     "models": {"errors", "gguf"},
     "kernels": {"errors", "control_groups", "gguf", "models", "engine.messages", "engine.runner"},
     "engine": {"errors", "kernels"},
     "storage": {"errors"},
     "documents": set[str](),
     "service": {
-        "errors", "checks", "config", "control_groups", "queue", "gguf", "models", "kernels", "storage",
+        "errors", "checks", "config", "model_entry", "control_groups", "queue", "gguf", "models", "kernels", "storage",
         "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
     },
     "bench": {
@@ -30,7 +30,8 @@ ALLOWED = {
         "service.capacity",
     },
     "api": {"errors", "checks", "config", "service"},
-    "config": {"errors", "checks", "toml_document"},
+    "config": {"errors", "checks", "model_entry", "toml_document"},
+    "model_entry": {"checks", "toml_document"},
     "toml_document": {"errors", "checks"},
     "model_info": set[str](),
     "answer_info": set[str](),
@@ -39,8 +40,8 @@ ALLOWED = {
     "chat_client": {"client", "chat_info", "answer_info"},
     "file_client": {"client"},
     "cli": {
-        "errors", "checks", "config", "queue", "client", "chat_client", "chat_info", "answer_info", "model_info",
-        "gguf", "kernels", "bench", "api", "service.backup", "service.keys", "service.store",
+        "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "chat_info", "answer_info",
+        "model_info", "gguf", "kernels", "bench", "api", "service.backup", "service.keys", "service.store",
     },
     "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info"},
 }  # fmt: skip
