@@ -25,12 +25,13 @@ from fairlead.api.app import create_app
 from fairlead.api.protocol import BoundedProtocol
 from fairlead.api.server import listen
 from fairlead.api.services import Services
-from fairlead.config import FileSource, ModelEntry, Settings
+from fairlead.config import Settings
 from fairlead.engine.client import EngineClient
 from fairlead.engine.messages import Load
 from fairlead.gguf.formats import Format
 from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.gguf.writer import NewTensor, write_gguf
+from fairlead.model_entry import FileSource, ModelEntry
 from fairlead.service.registry import Registry
 from tests import tiny_encoders, tiny_models
 from tests.fakes import FAKE_RUNNER, OPTIONS_VARIABLE, Options

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from fairlead import chat_client
+from fairlead.answer_info import Text
 from fairlead.chat_client import Chats, Told
 from fairlead.chat_info import ChatAnswer, Started
-from fairlead.client import FairleadClient, Text, Unreachable
+from fairlead.client import FairleadClient, Unreachable
 from fairlead.errors import ChatNotFound, Conflict, EngineFailed
 from tests.served import HELLO, Served, serving, settings_with_models
 

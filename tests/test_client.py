@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.client import Answer, Event, EventParser, FairleadClient, Queued, Text, Unreachable
+from fairlead.answer_info import Answer, Queued, Text
+from fairlead.client import Event, EventParser, FairleadClient, Unreachable
 from fairlead.errors import FairleadError, InvalidRequest, ModelNotFound, QueueFull, RequestNotFound
 from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Removed, Verified
 

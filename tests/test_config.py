@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.config import (
-    FileSource,
-    HubSource,
-    ModelDefaults,
-    Settings,
-    UserSettings,
-    WheelSource,
-    home_folder,
-    load_settings,
-)
+from fairlead.config import Settings, UserSettings, home_folder, load_settings
 from fairlead.errors import ConfigError
+from fairlead.model_entry import FileSource, HubSource, ModelDefaults, WheelSource
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from fairlead import errors
 from fairlead.api.app import create_app
 from fairlead.cli.main import app
-from fairlead.config import STARTER, ModelDefaults, Settings, UserSettings, load_settings
+from fairlead.config import STARTER, Settings, UserSettings, load_settings
 from fairlead.gguf.catalogue import Catalogue
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent

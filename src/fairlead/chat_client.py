@@ -9,10 +9,10 @@ from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
 
+from fairlead.answer_info import Queued, Text, Wishes
 from fairlead.chat_info import Chat, ChatAnswer, ChatMessage, ChatPage, Preparing, Started
-from fairlead.client import Event, FairleadClient, Queued, Text, Unreachable, decode
+from fairlead.client import ANSWER_S, Event, FairleadClient, Unreachable, decode
 
-_ANSWER_S: Final = 10.0
 _TRIES: Final = 6
 """How often a lost answer is asked for again before it is given up, with longer waits each time."""
 _FIRST_WAIT_S: Final = 0.25
@@ -30,26 +30,6 @@ class Settings(TypedDict, total=False):
     parameters: Mapping[str, Any] | None
     on_overflow: str
     leaf: int
-
-
-class Wishes(TypedDict, total=False):
-    """How a question is to be answered; what is left out is the chat's, then the model's."""
-
-    model: str
-    system: str
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    max_tokens: int
-    seed: int
-    stop: list[str]
-    repetition_penalty: float
-    presence_penalty: float
-    frequency_penalty: float
-    priority: str
-    timeout_s: float
-    on_overflow: str
 
 
 class _Number(msgspec.Struct, frozen=True):
@@ -74,32 +54,32 @@ class Chats:
 
     async def next_id(self) -> int:
         """A number for a new chat, which `generate` makes."""
-        return (await self._client.call("GET", "/next_chat_id", _Number, query=self._user, within_s=_ANSWER_S)).chat_id
+        return (await self._client.call("GET", "/next_chat_id", _Number, query=self._user, within_s=ANSWER_S)).chat_id
 
     async def page(self, words: str = "", *, limit: int = 50, before: int | None = None) -> ChatPage:
         """Chats, the newest first, or those in which all these words are found; behind the chat `before`."""
         query: dict[str, str | int] = {**self._user, "limit": limit}
         query |= ({"q": words} if words else {}) | ({} if before is None else {"before": before})
-        return await self._client.call("GET", "/chats", ChatPage, query=query, within_s=_ANSWER_S)
+        return await self._client.call("GET", "/chats", ChatPage, query=query, within_s=ANSWER_S)
 
     async def create(self, **settings: Unpack[Settings]) -> Chat:
         """A new chat."""
-        return await self._client.call("POST", "/chats", Chat, body={**settings, **self._user}, within_s=_ANSWER_S)
+        return await self._client.call("POST", "/chats", Chat, body={**settings, **self._user}, within_s=ANSWER_S)
 
     async def open(self, chat_id: int) -> Chat:
         """A chat with the messages of the branch that is shown."""
-        return await self._client.call("GET", f"/chats/{chat_id}", Chat, query=self._user, within_s=_ANSWER_S)
+        return await self._client.call("GET", f"/chats/{chat_id}", Chat, query=self._user, within_s=ANSWER_S)
 
     async def messages(self, chat_id: int) -> list[ChatMessage]:
         """The messages of all branches."""
         query = {**self._user, "branches": "all"}
         path = f"/chats/{chat_id}/messages"
-        return (await self._client.call("GET", path, _Messages, query=query, within_s=_ANSWER_S)).messages
+        return (await self._client.call("GET", path, _Messages, query=query, within_s=ANSWER_S)).messages
 
     async def change(self, chat_id: int, **settings: Unpack[Settings]) -> Chat:
         """Rename a chat, set it up anew, or show the branch of another message (`leaf`)."""
         body = {**settings, **self._user}
-        return await self._client.call("PATCH", f"/chats/{chat_id}", Chat, body=body, within_s=_ANSWER_S)
+        return await self._client.call("PATCH", f"/chats/{chat_id}", Chat, body=body, within_s=ANSWER_S)
 
     async def delete(self, chat_id: int) -> None:
         """Delete a chat with all that belongs to it."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from fairlead.answer_info import Dropped, Timing, Usage
+
 
 class Match(msgspec.Struct, frozen=True):
     """Where in a chat was found what was looked for; `message_id` is None for its title."""
@@ -33,29 +35,9 @@ class ChatPage(msgspec.Struct, frozen=True):
     more: bool = False
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """Where an answer's time went, in milliseconds."""
-
-    queue_ms: float = 0.0
-    prefill_ms: float = 0.0
-    ttft_ms: float | None = None
-    total_ms: float = 0.0
-    tokens_per_second: float | None = None
-
-
-class ContextTold(msgspec.Struct, frozen=True):
+class ContextTold(Dropped, frozen=True):
     """What of the chat the model was not given as it stands."""
 
-    dropped_messages: int = 0
-    dropped_tokens: int = 0
     summarized_messages: int = 0
     dropped_passages: int = 0
 

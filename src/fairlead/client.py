@@ -10,18 +10,19 @@ import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self, TypedDict, TypeVar, Unpack
+from typing import BinaryIO, Final, NamedTuple, Self, TypeVar, Unpack
 from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 
+from fairlead.answer_info import Answer, Options, Queued, Text
 from fairlead.errors import FairleadError, QueueFull
 from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Models, Removed, Verified
 from fairlead.queue import Queue
 
-_CONNECT_S = 5.0
-_ANSWER_S = 10.0
+_CONNECT_S: Final = 5.0
+ANSWER_S: Final = 10.0
 """For calls that have nothing to wait for; loading and generating take as long as they take."""
 
 
@@ -29,29 +30,6 @@ class Unreachable(FairleadError):
     """No server answers at the address, or it went away in the middle of an answer."""
 
     code = "server_unreachable"
-
-
-class Options(TypedDict, total=False):
-    """Fields of a generation, as in the HTTP contract; what is left out is the server's or the model's default."""
-
-    model: str
-    system: str
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    max_tokens: int
-    seed: int
-    stop: list[str]
-    repetition_penalty: float
-    presence_penalty: float
-    frequency_penalty: float
-    logprobs: int
-    user: str
-    priority: str
-    timeout_s: float
-    raw: bool
-    on_overflow: str
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -63,57 +41,6 @@ class Health(msgspec.Struct, frozen=True):
     active_model: str | None = None
     models: dict[str, str] = {}
     reason: str | None = None
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one answer."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """Where an answer's time went, in milliseconds."""
-
-    queue_ms: float = 0.0
-    prefill_ms: float = 0.0
-    ttft_ms: float | None = None
-    total_ms: float = 0.0
-    tokens_per_second: float | None = None
-
-
-class Dropped(msgspec.Struct, frozen=True):
-    """What did not fit the context and was left out, where the request allowed it."""
-
-    dropped_messages: int = 0
-    dropped_tokens: int = 0
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer; of a stream, its end (`text` is then empty)."""
-
-    id: str
-    model: str
-    finish_reason: str
-    text: str = ""
-    usage: Usage = Usage()
-    timing: Timing = Timing()
-    context: Dropped = Dropped()
-
-
-class Text(msgspec.Struct, frozen=True):
-    """The next piece of an answer."""
-
-    text: str
-
-
-class Queued(msgspec.Struct, frozen=True):
-    """An answer's place, told each second while it waits for its turn."""
-
-    position: int
-    """How many are expected to begin before it."""
-    estimated_wait_ms: float | None = None
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
@@ -176,17 +103,14 @@ class FairleadClient:
     async def health(self) -> Health:
         """How the server is; a degraded one is no error here."""
         with _reached(self._http):
-            response = await self._http.get("/health", timeout=_ANSWER_S)
+            response = await self._http.get("/health", timeout=ANSWER_S)
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             _raise_for(response)
         return decode(response.content, Health)
 
     async def models(self, words: str = "") -> Models:
         """Every model that the server knows, or those that have all these words in what is known of them."""
-        with _reached(self._http):
-            response = await self._http.get("/models", params={"q": words} if words else None, timeout=_ANSWER_S)
-        _raise_for(response)
-        return decode(response.content, Models)
+        return await self.call("GET", "/models", Models, query={"q": words} if words else None, within_s=ANSWER_S)
 
     async def add_model(self, hub: str, file: str, *, name: str | None = None, revision: str = "main") -> ModelInfo:
         """Add a file of a repository on the hub to the models; nothing is fetched yet."""
@@ -195,10 +119,7 @@ class FairleadClient:
 
     async def remove_model(self, name: str) -> Removed:
         """Delete a model's files, and the model itself where it was added."""
-        with _reached(self._http):
-            response = await self._http.delete(f"/models/{quote(name, safe='')}")
-        _raise_for(response)
-        return decode(response.content, Removed)
+        return await self.call("DELETE", f"/models/{quote(name, safe='')}", Removed)
 
     async def estimate(self, name: str, *, context_length: int | None = None) -> Estimate:
         """What loading a model would take, and whether it would fit."""
@@ -217,10 +138,7 @@ class FairleadClient:
 
     async def queue(self, user: str | None = None) -> Queue:
         """What each loaded model does and for whom; `user`'s own requests one by one."""
-        with _reached(self._http):
-            response = await self._http.get("/queue", params={"user": user} if user else {}, timeout=_ANSWER_S)
-        _raise_for(response)
-        return decode(response.content, Queue)
+        return await self.call("GET", "/queue", Queue, query={"user": user} if user else None, within_s=ANSWER_S)
 
     async def load_model(
         self,
@@ -269,8 +187,7 @@ class FairleadClient:
 
     async def cancel(self, request_id: str) -> None:
         """Stop a request, wherever it is; RequestNotFound where nothing runs under this id."""
-        with _reached(self._http):
-            _raise_for(await self._http.post("/cancel", json={"id": request_id}, timeout=_ANSWER_S))
+        await self.fetch("POST", "/cancel", body={"id": request_id}, within_s=ANSWER_S)
 
     async def _progress(
         self, path: str, body: Mapping[str, object], kind: type[Result]

@@ -8,9 +8,8 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from fairlead.client import FairleadClient
+from fairlead.client import ANSWER_S, FairleadClient
 
-_ANSWER_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.25
 
 
@@ -70,12 +69,12 @@ class ChatFiles:
 
     async def list(self) -> list[ChatFile]:
         """The files in the order in which they were attached."""
-        return (await self._client.call("GET", self._path, _Files, query=self._user, within_s=_ANSWER_S)).files
+        return (await self._client.call("GET", self._path, _Files, query=self._user, within_s=ANSWER_S)).files
 
     async def look_at(self, file_id: int) -> ChatFile:
         """One of them."""
         path = f"{self._path}/{file_id}"
-        return await self._client.call("GET", path, ChatFile, query=self._user, within_s=_ANSWER_S)
+        return await self._client.call("GET", path, ChatFile, query=self._user, within_s=ANSWER_S)
 
     async def settled(self, file_id: int) -> ChatFile:
         """One of them, once it is ready or has failed."""
@@ -89,4 +88,4 @@ class ChatFiles:
 
     async def remove(self, file_id: int) -> None:
         """Remove one of them, also while it is parsed."""
-        await self._client.call("DELETE", f"{self._path}/{file_id}", _Removed, query=self._user, within_s=_ANSWER_S)
+        await self._client.call("DELETE", f"{self._path}/{file_id}", _Removed, query=self._user, within_s=ANSWER_S)

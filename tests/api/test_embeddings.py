@@ -12,10 +12,11 @@ import openai
 import pytest
 from numpy.typing import NDArray
 
-from fairlead.config import FileSource, ModelEntry, Settings
+from fairlead.config import Settings
 from fairlead.gguf.opening import open_model
 from fairlead.gguf.tokenizer import Tokenizer
 from fairlead.kernels import reference_plan
+from fairlead.model_entry import FileSource, ModelEntry
 from tests.served import ENCODER, Served, serving, settings_with_models
 
 TEXTS = ["The ship's lines", "fairlead", "a rope, shipping 12 lines!"]

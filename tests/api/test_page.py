@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from fairlead.api import errors, page
+from fairlead.api.app import create_app
+from fairlead.config import Settings
 
 SCRIPT = b"console.log(1);" * 20
 
@@ -99,13 +101,23 @@ def test_head_has_no_body(http: TestClient) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_not_built_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_not_built_is_not_served(tmp_path: Path) -> None:
     app = FastAPI()
     errors.install(app)
-    page.install(app, tmp_path / "none")
+    assert not page.install(app, tmp_path / "none")
     with TestClient(app) as client:
         assert client.get("/").status_code == 404
-    assert "make build" in caplog.text
+
+
+def test_not_built_is_told_where_it_would_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(page, "page_files", lambda _: {})
+    app = create_app(Settings(tmp_path, default_model=None))
+    assert app.openapi()["paths"]
+    assert "make build" not in caplog.text
+    with TestClient(app):
+        assert "make build" in caplog.text
 
 
 def test_the_page_asks_for_no_key_and_all_else_does() -> None:

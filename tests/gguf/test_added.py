@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.config import FileSource, HubSource, ModelEntry, Settings, WheelSource
+from fairlead.config import Settings
 from fairlead.errors import ConfigError, Conflict, InvalidRequest, ModelNotFound
 from fairlead.gguf.added import ADDED_FILE, AddedModels
 from fairlead.gguf.catalogue import Catalogue, entry_for_hub
+from fairlead.model_entry import FileSource, HubSource, ModelEntry, WheelSource
 
 HUB = ModelEntry("mine", "mine.gguf", (HubSource("owner/repo", "folder/mine.gguf", "v1"),), sha256="0" * 64)
 

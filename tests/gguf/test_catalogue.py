@@ -4,19 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.config import (
-    EMBEDDER,
-    STARTER,
-    FileSource,
-    HubSource,
-    ModelDefaults,
-    ModelEntry,
-    Settings,
-    WheelSource,
-    load_settings,
-)
+from fairlead.config import EMBEDDER, STARTER, Settings, load_settings
 from fairlead.errors import ConfigError, ModelNotFound
 from fairlead.gguf.catalogue import Catalogue, builtin_models, entry_for_file, looks_like_a_file
+from fairlead.model_entry import FileSource, HubSource, ModelDefaults, ModelEntry, WheelSource
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairlead.config import EMBEDDER, STARTER, Companion, FileSource, HubSource, ModelEntry, Settings, WheelSource
+from fairlead.config import EMBEDDER, STARTER, Settings
 from fairlead.errors import DownloadError, ModelFileError
 from fairlead.gguf import hub, staging
 from fairlead.gguf.catalogue import Catalogue
@@ -25,6 +25,7 @@ from fairlead.gguf.formats import Format
 from fairlead.gguf.reader import GGUFFile
 from fairlead.gguf.staging import SourceError
 from fairlead.gguf.writer import NewTensor, write_gguf
+from fairlead.model_entry import Companion, FileSource, HubSource, ModelEntry, WheelSource
 from tests import tiny_models
 from tests.loopback_hub import COMMIT, CONTENT, SHA256, Hub, serving
 
@@ -217,7 +218,7 @@ def test_what_report_raises_ends_the_fetch_and_keeps_what_came(served: Hub, tmp_
 def test_two_processes_fetch_a_file_once(served: Hub, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\n"
-        "from fairlead.config import HubSource, ModelEntry\n"
+        "from fairlead.model_entry import HubSource, ModelEntry\n"
         "from fairlead.gguf.download import fetch\n"
         "entry = ModelEntry('tiny', 'tiny.gguf', (HubSource('owner/repo', 'tiny.gguf'),))\n"
         "fetch(entry, pathlib.Path(sys.argv[1]))\n"

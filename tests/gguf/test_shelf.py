@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.config import Companion, FileSource, HubSource, ModelEntry
 from fairlead.errors import ModelFileError
 from fairlead.gguf.shelf import DiskUse, Shelf
+from fairlead.model_entry import Companion, FileSource, HubSource, ModelEntry
 
 ENTRY = ModelEntry("tiny", "tiny.gguf", (HubSource("owner/repo", "tiny.gguf"),))
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of b"test"

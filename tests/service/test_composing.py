@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from fairlead.config import ModelDefaults
 from fairlead.errors import PromptTooLong
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.branches import branch
 from fairlead.service.composing import Composer, latest_summary, system_text, turns_of
 from fairlead.service.conversations import Conversations, Question

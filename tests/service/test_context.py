@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.config import ModelDefaults
 from fairlead.engine.client import EngineClient
 from fairlead.errors import (
     InvalidRequest,
     PromptTooLong,
 )
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.context import conversation, fit
 from fairlead.service.memory import Estimate
 from fairlead.service.model import LoadedModel

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.config import ModelDefaults
 from fairlead.engine.client import EngineClient
 from fairlead.engine.messages import Command, Generate, Token
 from fairlead.errors import (
@@ -20,6 +19,7 @@ from fairlead.errors import (
     QueueFull,
     RequestNotFound,
 )
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.answer import Answer, Assembly, Piece
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fairlead.config import ModelDefaults
 from fairlead.engine.client import EngineClient
 from fairlead.engine.messages import Load
 from fairlead.errors import Conflict, DoesNotFit, EngineFailed, FairleadError, ModelFileError, ModelNotReady
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.registry import Registry
 from tests.served import start_fake
 from tests.service.conftest import MakeRegistry, live, nothing, shrink, until

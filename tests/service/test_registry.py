@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.config import ModelEntry, Settings
+from fairlead.config import Settings
 from fairlead.errors import Conflict, DoesNotFit, DownloadError, Draining, ModelNotFound, ModelNotReady
 from fairlead.gguf.staging import Progress as Fetched
+from fairlead.model_entry import ModelEntry
 from fairlead.service import capacity
 from fairlead.service.progress import Progress
 from fairlead.service.registry import Registry

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fairlead.storage import archive, chats, messages, tables
+from fairlead.storage import archive, chats, files, messages, tables
 from fairlead.storage.database import Database
 from fairlead.storage.messages import Message
 
@@ -165,7 +165,7 @@ async def test_what_belongs_to_a_chat_goes_with_it(database: Database, person: i
         file = {"number": 1, "name": "a", "kind": "text", "sha256": "0" * 64, "size_bytes": 1, "state": "ready"}
         await connection.execute(insert(tables.File).values(chat_id=chat.id, created_at=NOW, **file))
         assert await chats.file_numbers(connection, chat.id) == {1}
-        assert [told.name for told in await archive.files(connection, chat.id)] == ["a"]
+        assert [told.name for told in await files.of_chat(connection, chat.id)] == ["a"]
     async with database.writing() as connection:
         await messages.remove(connection, first.id)
         now = await chats.by_row(connection, chat.id)

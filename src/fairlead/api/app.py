@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -32,6 +33,8 @@ from fairlead.service.store import Store
 from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
+logger = logging.getLogger(__name__)
+
 
 def create_app(settings: Settings, model: str | None = None, registry: Registry | None = None) -> FastAPI:
     """The server as an ASGI application; its services are at `app.state.services`.
@@ -51,6 +54,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if not has_page:
+            logger.warning("the web page was not built: `make build` does it")
         await services.store.open()
         await services.documents.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
@@ -66,6 +71,30 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             await services.people.close()
             await services.store.close()
 
+    app = FastAPI(
+        title="Fairlead",
+        version=fairlead.__version__,
+        lifespan=lifespan,
+        middleware=_middleware(settings, services),
+        docs_url=None,  # FastAPI's own pages fetch their scripts from other hosts
+        redoc_url=None,
+    )
+    app.state.services = services
+    errors.install(app)
+    app.include_router(native.router)
+    app.include_router(me.router)
+    app.include_router(models.router)
+    app.include_router(chats.router)
+    app.include_router(files.router)
+    app.include_router(openai.router)
+    app.include_router(embedding_routes.router)
+    reference.install(app)
+    has_page = page.install(app)
+    return app
+
+
+def _middleware(settings: Settings, services: Services) -> list[Middleware]:
+    """What a request passes on its way to a route, outermost first."""
     middleware = [
         Middleware(RequestLog, metrics=services.metrics),
         Middleware(Door, hosts=settings.allowed_hosts, origins=settings.allowed_origins),
@@ -81,26 +110,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             )
         )
     middleware.append(Middleware(Identity, keyring=services.people.keyring))  # behind CORS, which asks without a key
-    app = FastAPI(
-        title="Fairlead",
-        version=fairlead.__version__,
-        lifespan=lifespan,
-        middleware=middleware,
-        docs_url=None,  # FastAPI's own pages fetch their scripts from other hosts
-        redoc_url=None,
-    )
-    app.state.services = services
-    errors.install(app)
-    app.include_router(native.router)
-    app.include_router(me.router)
-    app.include_router(models.router)
-    app.include_router(chats.router)
-    app.include_router(files.router)
-    app.include_router(openai.router)
-    app.include_router(embedding_routes.router)
-    reference.install(app)
-    page.install(app)
-    return app
+    return middleware
 
 
 def _services(settings: Settings, registry: Registry) -> Services:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fairlead.service.answer_log import Place
-from fairlead.service.chats import Archive, FileFacts, Listed, Match, Message, Opened, Page
+from fairlead.service.chats import Archive, Chat, File, Listed, Match, Message, Opened, Page
 from fairlead.service.reports import public
 
 FORMAT: Final = "fairlead-chat"
@@ -34,12 +34,7 @@ def chat_json(opened: Opened) -> dict[str, object]:
         running = {"id": live.id, "message_id": live.number, "event_id": str(place)}
     return {
         "chat_id": chat.number,
-        "title": chat.title,
-        "titled_by": chat.titled_by,
-        "system": chat.system,
-        "model": chat.model,
-        "parameters": dict(chat.parameters),
-        "on_overflow": chat.on_overflow,
+        **_settings(chat),
         "created_at": moment(chat.created_at),
         "updated_at": moment(chat.updated_at),
         "message_count": len(opened.messages),
@@ -73,12 +68,7 @@ def archive_json(taken: Archive) -> dict[str, object]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "title": chat.title,
-        "titled_by": chat.titled_by,
-        "system": chat.system,
-        "model": chat.model,
-        "parameters": dict(chat.parameters),
-        "on_overflow": chat.on_overflow,
+        **_settings(chat),
         "leaf": numbers.get(chat.leaf_id) if chat.leaf_id is not None else None,
         "created_at": moment(chat.created_at),
         "updated_at": moment(chat.updated_at),
@@ -112,6 +102,17 @@ def _listed(chat: Listed, match: Match | None) -> dict[str, object]:
     return told
 
 
+def _settings(chat: Chat) -> dict[str, object]:
+    return {
+        "title": chat.title,
+        "titled_by": chat.titled_by,
+        "system": chat.system,
+        "model": chat.model,
+        "parameters": dict(chat.parameters),
+        "on_overflow": chat.on_overflow,
+    }
+
+
 def _message(message: Message, numbers: Mapping[int, int], content: str) -> dict[str, Any]:
     return {
         "message_id": message.number,
@@ -126,8 +127,9 @@ def _message(message: Message, numbers: Mapping[int, int], content: str) -> dict
     }
 
 
-def _file(file: FileFacts) -> dict[str, Any]:
+def _file(file: File) -> dict[str, Any]:
     told = asdict(file)
+    del told["id"], told["chat_id"]  # rows never leave the server
     return {"file_id": told.pop("number"), **told, "created_at": moment(file.created_at)}
 
 

@@ -7,7 +7,6 @@ origin, none written into the document, and no text becomes HTML but by the two 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 import fairlead
-
-logger = logging.getLogger(__name__)
 
 BUILT: Final = Path(fairlead.__file__).parent / "web"
 
@@ -104,12 +101,11 @@ def is_page(path: str) -> bool:
     return path in _ROOT_PATHS or path.startswith(f"/{_HASHED}/")
 
 
-def install(app: FastAPI, folder: Path = BUILT) -> None:
-    """Serve the page at the application's root."""
+def install(app: FastAPI, folder: Path = BUILT) -> bool:
+    """Serve the page at the application's root; False where it was not built."""
     files = page_files(folder)
     if _START not in files:
-        logger.warning("the web page was not built: `make build` does it")
-        return
+        return False
     router = APIRouter(include_in_schema=False)
 
     def answer(request: Request, path: str) -> Response:
@@ -131,6 +127,7 @@ def install(app: FastAPI, folder: Path = BUILT) -> None:
         return answer(request, "favicon.svg")
 
     app.include_router(router)
+    return True
 
 
 def _takes(accepted: str, encoding: str) -> bool:

@@ -13,8 +13,9 @@ import typer
 from fairlead import checks
 from fairlead.cli.options import Config, Home, Key, Url, address
 from fairlead.cli.terminal import note, progress, safe, size, table
-from fairlead.config import HubSource, ModelEntry, Settings, load_settings
+from fairlead.config import Settings, load_settings
 from fairlead.errors import ConfigError
+from fairlead.model_entry import HubSource, ModelEntry
 
 if TYPE_CHECKING:
     from fairlead.model_info import Estimate

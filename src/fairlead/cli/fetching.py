@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fairlead.cli.terminal import Update, progresses
-from fairlead.config import ModelEntry, Settings
+from fairlead.config import Settings
 from fairlead.errors import DownloadError
 from fairlead.gguf import download
 from fairlead.gguf.catalogue import Catalogue
+from fairlead.model_entry import ModelEntry
 
 _AT_ONCE = 4
 

@@ -15,7 +15,8 @@ from fairlead.cli.terminal import note, say
 from fairlead.config import load_settings
 
 if TYPE_CHECKING:
-    from fairlead.client import FairleadClient, Options
+    from fairlead.answer_info import Options
+    from fairlead.client import FairleadClient
 
 _GOOD_ENDS = ("stop", "length")
 
@@ -79,7 +80,7 @@ async def _print(client: FairleadClient, prompt: str, options: Options, *, as_js
     """Print the answer; the exit status says whether it came to its own end."""
     import msgspec
 
-    from fairlead.client import Answer, Text
+    from fairlead.answer_info import Answer, Text
 
     if as_json:
         answer = await client.infer(prompt, **options)

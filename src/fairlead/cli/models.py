@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fairlead.cli.options import Config, Home, Key, Url, address_from
-from fairlead.cli.terminal import note, progress, safe, size, table
+from fairlead.cli.reaching import load_in_sight
+from fairlead.cli.terminal import note, safe, size, table
 
 if TYPE_CHECKING:
     from fairlead.model_info import ModelInfo
@@ -63,19 +64,13 @@ def load(
 ) -> None:
     """Have the running server load a model, downloaded first where needed."""
     from fairlead.client import FairleadClient
-    from fairlead.model_info import LoadProgress, ModelInfo
 
     async def ask() -> None:
         async with FairleadClient(address_from(home, config, url), key) as client:
-            with progress(name) as update:
-                steps = client.load_model(name, context_length=context_length, keep_alive=keep_alive, pin=pin)
-                async for step in steps:
-                    if isinstance(step, LoadProgress):
-                        update(step.phase, step.bytes, step.total)
+            steps = client.load_model(name, context_length=context_length, keep_alive=keep_alive, pin=pin)
+            memory = (await load_in_sight(name, steps)).memory
             if activate:
                 await client.set_model(name)
-        assert isinstance(step, ModelInfo)
-        memory = step.memory
         note(f"{name}: takes {size(memory.used_bytes)}; {size(memory.estimated_bytes)} were estimated")
         note(f"{name} is loaded{' and active' if activate else ''}.")
 

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from fairlead.config import Settings
 
 if TYPE_CHECKING:
     from fairlead.client import FairleadClient
+    from fairlead.model_info import LoadProgress, ModelInfo
 
 
 def is_piped() -> bool:
@@ -66,16 +67,23 @@ async def reached_server(
 
 async def see_loaded(client: FairleadClient, name: str | None) -> None:
     """Have the model loaded, with its progress in sight; `name` None is the active one, where there is one."""
-    from fairlead.model_info import LoadProgress
-
     health = await client.health()
     name = name or health.active_model
     if name is None or health.models.get(name) == "loaded":
         return
+    await load_in_sight(name, client.load_model(name))
+
+
+async def load_in_sight(name: str, steps: AsyncIterable[LoadProgress | ModelInfo]) -> ModelInfo:
+    """The model that a load comes to, with its progress in sight meanwhile."""
+    from fairlead.model_info import LoadProgress, ModelInfo
+
     with progress(name) as update:
-        async for step in client.load_model(name):
+        async for step in steps:
             if isinstance(step, LoadProgress):
                 update(step.phase, step.bytes, step.total)
+    assert isinstance(step, ModelInfo)
+    return step
 
 
 async def until_told(answering: Coroutine[None, None, int]) -> int:

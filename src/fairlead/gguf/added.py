@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fairlead.config import FileSource, HubSource, ModelEntry, Source, WheelSource, parse_models
 from fairlead.errors import ConfigError
+from fairlead.model_entry import FileSource, HubSource, ModelEntry, Source, WheelSource, parse_models
 from fairlead.toml_document import Document
 
 ADDED_FILE: Final = "models.toml"

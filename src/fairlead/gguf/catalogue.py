@@ -15,11 +15,12 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 
 from fairlead import checks
-from fairlead.config import FileSource, HubSource, ModelDefaults, ModelEntry, Settings, parse_models
+from fairlead.config import Settings
 from fairlead.errors import ConfigError, Conflict, InvalidRequest, ModelNotFound
 from fairlead.gguf.added import AddedModels
 from fairlead.gguf.checkpoint import CHECKPOINT
 from fairlead.gguf.shelf import Shelf
+from fairlead.model_entry import FileSource, HubSource, ModelDefaults, ModelEntry, parse_models
 from fairlead.toml_document import Document
 
 

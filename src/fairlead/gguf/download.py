@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fairlead.config import FileSource, HubSource, ModelEntry, Source
 from fairlead.errors import DownloadError
 from fairlead.gguf import hub, wheel
 from fairlead.gguf.shelf import Shelf
 from fairlead.gguf.staging import Progress, Report, SourceError, Staging
+from fairlead.model_entry import FileSource, HubSource, ModelEntry, Source
 
 __all__ = ["Progress", "Report", "fetch"]
 

@@ -30,10 +30,10 @@ from huggingface_hub import (
 from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # httpx's, or httpx2's
 from huggingface_hub.errors import Response  # type: ignore[attr-defined]  # of the same
 
-from fairlead.config import HubSource
 from fairlead.errors import ModelFileError
 from fairlead.gguf.reader import GGUFFile
 from fairlead.gguf.staging import Progress, Report, SourceError, Staging
+from fairlead.model_entry import HubSource
 
 _TIMEOUT_S = 5.0
 """For the metadata: for each address tried, to connect and to answer."""

@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from fairlead.config import FileSource, ModelEntry
 from fairlead.errors import ModelFileError
+from fairlead.model_entry import FileSource, ModelEntry
 
 PARTIAL: Final = ".partial"
 _PROVEN: Final = ".proven"

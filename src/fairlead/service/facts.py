@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from fairlead.config import ModelDefaults, Settings
+from fairlead.config import Settings
 from fairlead.gguf.model_file import ModelFile
 from fairlead.gguf.opening import open_model
 from fairlead.gguf.tokenizer import Tokenizer
+from fairlead.model_entry import ModelDefaults
 from fairlead.models import ENCODERS, describe
 from fairlead.service.memory import Footprint
 from fairlead.service.prompt import ChatTemplate

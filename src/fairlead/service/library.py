@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from fairlead import checks
-from fairlead.config import HubSource, ModelEntry, Settings
+from fairlead.config import Settings
 from fairlead.errors import Conflict, DownloadError, FairleadError, InvalidRequest, ModelFileError
 from fairlead.gguf import download, hub
 from fairlead.gguf.catalogue import Catalogue, entry_for_hub
 from fairlead.gguf.shelf import DiskUse
 from fairlead.gguf.staging import SourceError
+from fairlead.model_entry import HubSource, ModelEntry
 from fairlead.service.facts import Facts
 from fairlead.service.model import Model, State
 from fairlead.service.progress import Pace, Watcher

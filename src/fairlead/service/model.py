@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fairlead.config import FileSource, ModelDefaults, ModelEntry
 from fairlead.engine.client import EngineClient
 from fairlead.errors import Conflict, InvalidRequest, ModelNotReady
 from fairlead.gguf.tokenizer import Tokenizer
+from fairlead.model_entry import FileSource, ModelDefaults, ModelEntry
 from fairlead.service.facts import Capability, Facts, capabilities_of
 from fairlead.service.memory import Estimate
 from fairlead.service.progress import Progress, Watcher

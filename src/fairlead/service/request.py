@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fairlead.config import ModelDefaults
 from fairlead.engine.messages import Priority, Sampling
 from fairlead.errors import InvalidRequest
+from fairlead.model_entry import ModelDefaults
 from fairlead.service.prompt import Message
 
 Overflow = Literal["error", "drop_oldest"]

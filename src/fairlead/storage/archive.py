@@ -1,51 +1,14 @@
-"""Statements that take a whole chat out, or in. Each takes the connection of the transaction that it belongs to."""
+"""The statements that take a whole chat in, as one of the transaction whose connection they are given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead.storage import tables
 from fairlead.storage.messages import Message
-from fairlead.storage.tables import FileState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileFacts:
-    """What is known of a file, without its text."""
-
-    number: int
-    name: str
-    kind: str
-    sha256: str
-    size_bytes: int
-    state: FileState
-    error: str | None
-    pages: int | None
-    characters: int | None
-    created_at: datetime
-
-
-async def files(connection: AsyncConnection, chat_id: int) -> list[FileFacts]:
-    """A chat's files."""
-    told = (
-        tables.File.number,
-        tables.File.name,
-        tables.File.kind,
-        tables.File.sha256,
-        tables.File.size_bytes,
-        tables.File.state,
-        tables.File.error,
-        tables.File.pages,
-        tables.File.characters,
-        tables.File.created_at,
-    )
-    asked = select(*told).where(tables.File.chat_id == chat_id).order_by(tables.File.number)
-    return [FileFacts(**row._mapping) for row in await connection.execute(asked)]
 
 
 async def put(connection: AsyncConnection, chat_id: int, told: Sequence[Message], leaf: int, last_file: int) -> None:
