@@ -151,6 +151,25 @@ async def test_pages(database: Database) -> None:
     assert [match.chat_id for match in rest] == rows[2::-1]
 
 
+async def test_a_common_beginning_of_words_in_many_chats(database: Database) -> None:
+    """Each chat once, by pages, with its latest message, whatever the length of the beginning."""
+    anna, ben = await person(database), await person(database, "ben")
+    texts = [f"tomato{place % 7} tomatoes{place}" for place in range(1, 4)]
+    rows = [await chat(database, anna, number, "title", *texts, "none") for number in range(1, 31)]
+    await chat(database, ben, 31, "tomatoes", *texts)
+    for query in ("t", "to", "tom", "toma", "tomat", "tomato", "tomatoe"):
+        is_titled = query == "t"
+        pages: list[Match] = []
+        before = None
+        while page := await found(database, anna, query, limit=7, before=before):
+            pages += page
+            last = page[-1].chat_id
+            before = (NOW + timedelta(seconds=rows.index(last) + 1), last)
+        assert [match.chat_id for match in pages] == rows[::-1], query
+        assert {match.message for match in pages} == ({None} if is_titled else {3}), query
+        assert {match.excerpt for match in pages} == ({"title"} if is_titled else {texts[2]}), query
+
+
 async def test_a_text_of_any_size_can_be_stored(database: Database) -> None:
     anna = await person(database)
     letters = "".join(map(chr, range(0x20000, 0x2A000)))

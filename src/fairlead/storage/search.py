@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Integer, Select, column, func, literal, literal_column, select, table, union_all
+from sqlalchemy import Integer, Select, any_, column, func, literal, literal_column, select, table, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
@@ -39,7 +39,7 @@ _UNSPACED: Final = re.compile(
 )
 
 _Hits = Select[int, bool, int]
-"""chat_id, in_title and number: of a chat with a hit, whether it is in its title, and the latest message."""
+"""chat_id, in_title and number: of a person's chat with a hit, whether it is in its title, and the latest message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,6 @@ async def search(
         select(Chat.id, hits.c.in_title, hits.c.number, func.coalesce(Message.content, Chat.title))
         .join(hits, hits.c.chat_id == Chat.id)
         .outerjoin(Message, shown)
-        .where(Chat.person_id == person_id)
         .order_by(Chat.updated_at.desc(), Chat.id.desc())
         .limit(limit)
     )
@@ -126,7 +125,7 @@ async def search(
 
 def _hits(query: Query, person_id: int, is_sqlite: bool) -> _Hits:
     if not query.words:
-        return _as_it_stands(query.text, person_id)
+        return _as_it_stands(query.text, person_id, is_sqlite)
     return _of_sqlite(query.words, person_id) if is_sqlite else _of_postgresql(query.words, person_id)
 
 
@@ -143,25 +142,28 @@ def _of_postgresql(words: tuple[str, ...], person_id: int) -> _Hits:
     wanted = func.to_tsquery("simple", " & ".join(f"'{word}'" for word in words) + ":*")
     title: ColumnElement[str] = literal_column("chats.search_vector")
     message: ColumnElement[str] = literal_column("messages.search_vector")
-    return _either(person_id, title.op("@@")(wanted), message.op("@@")(wanted))
+    return _either(person_id, title.op("@@")(wanted), message.op("@@")(wanted), is_sqlite=False)
 
 
-def _as_it_stands(text: str, person_id: int) -> _Hits:
+def _as_it_stands(text: str, person_id: int, is_sqlite: bool) -> _Hits:
     return _either(
         person_id,
         Chat.title.icontains(text, autoescape=True),
         Message.content.icontains(text, autoescape=True) & (Message.state != "generating"),
+        is_sqlite=is_sqlite,
     )
 
 
-def _either(person_id: int, in_title: ColumnElement[bool], in_message: ColumnElement[bool]) -> _Hits:
+def _either(
+    person_id: int, in_title: ColumnElement[bool], in_message: ColumnElement[bool], *, is_sqlite: bool
+) -> _Hits:
     """Hits by a condition on a title and one on a message."""
     titles = select(Chat.id.label("chat_id"), literal(0).label("number")).where(Chat.person_id == person_id, in_title)
-    messages = (
-        select(Message.chat_id, Message.number)
-        .join(Chat, Chat.id == Message.chat_id)
-        .where(Chat.person_id == person_id, in_message)
-    )
+    own = select(Chat.id).where(Chat.person_id == person_id)
+    # PostgreSQL makes an array once. A join with tables that were just filled, and not analysed yet, it plans chat by
+    # chat, and looks the words up again for each of them.
+    is_own = Message.chat_id.in_(own) if is_sqlite else Message.chat_id == any_(func.array(own.scalar_subquery()))
+    messages = select(Message.chat_id, Message.number).where(is_own, in_message)
     both = union_all(titles, messages).subquery()
     return _by_chat(both.c.chat_id, both.c.number)
 

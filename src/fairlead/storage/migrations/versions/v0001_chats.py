@@ -171,9 +171,12 @@ def _files() -> None:
 # The index holds words alone (`content=''`), a row for each message that is whole and one, numbered 0, for each title.
 # A row's id is the chat's id and the number together, so that a search reads neither messages nor chats; the owner is
 # a word like the others, so that what other people wrote costs a search nothing. What is taken out must be said again,
-# owner and all, so the rows of a chat go before the chat does: behind it, nobody knows whose they were.
+# owner and all, so the rows of a chat go before the chat does: behind it, nobody knows whose they were. Beginnings of
+# words are kept as well (of two and four letters SQLite finds by those of three and five): else a search for one puts
+# together all places of all words that begin so, before it gives the first.
 _SQLITE_SEARCH = (
-    "CREATE VIRTUAL TABLE search_index USING fts5(owner, words, content='', tokenize='unicode61 remove_diacritics 2')",
+    "CREATE VIRTUAL TABLE search_index USING fts5("
+    "owner, words, content='', tokenize='unicode61 remove_diacritics 2', prefix='1 3 5')",
     """
     CREATE TRIGGER search_chat_added AFTER INSERT ON chats BEGIN
         INSERT INTO search_index(rowid, owner, words) VALUES (new.id << 31, new.person_id, new.title);
