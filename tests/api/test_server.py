@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from fairlead.api import logs, server
+from fairlead.api import server
 from fairlead.config import Settings
 from fairlead.errors import ConfigError, ModelNotFound
 from tests.api.sse import Event, events
@@ -177,13 +177,6 @@ def test_the_log_is_lines_of_json_without_prompts(tmp_path: Path) -> None:
     assert HELLO not in "".join(served.log)
 
 
-@pytest.fixture
-def _own_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the log of the tests as it is."""
-    monkeypatch.setattr(logs, "set_up", lambda _: None)
-
-
-@pytest.mark.usefixtures("_own_log")
 def test_a_port_that_is_taken_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(home=tmp_path, port=taken.getsockname()[1], default_model=None)
@@ -191,14 +184,12 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence(tmp_path: Path) -> None:
             server.run(settings)
 
 
-@pytest.mark.usefixtures("_own_log")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_other_addresses_than_loopback_are_refused_without_a_key(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigError, match="fairlead keys add NAME"):
         server.run(Settings(home=tmp_path, host=host, port=0, default_model=None))
 
 
-@pytest.mark.usefixtures("_own_log")
 def test_a_second_server_on_the_same_data_is_refused(served: Served) -> None:
     home = served.services.store.database.file
     assert home is not None
@@ -206,13 +197,11 @@ def test_a_second_server_on_the_same_data_is_refused(served: Served) -> None:
         server.run(Settings(home=home.parent, port=0, default_model=None))
 
 
-@pytest.mark.usefixtures("_own_log")
 def test_a_host_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no address"):
         server.run(Settings(home=tmp_path, host="a b", port=0, default_model=None))
 
 
-@pytest.mark.usefixtures("_own_log")
 def test_a_model_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         server.run(Settings(home=tmp_path, port=0), "nobody")

@@ -25,8 +25,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CALLS = "pwrite64,fdatasync,fsync,ftruncate"
-EVERY = int(os.environ.get("FAIRLEAD_KILL_EVERY", "23"))
-"""In the suite every 23rd write; 1 tries them all, in some minutes."""
+EVERY = int(os.environ.get("FAIRLEAD_KILL_EVERY", "41"))
+"""In the suite every 41st write; 1 tries them all, in some minutes."""
 
 
 @pytest.fixture(scope="module", autouse=True)

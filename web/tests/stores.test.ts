@@ -57,6 +57,21 @@ describe("a turn", () => {
     expect(view.toasts.map((toast) => toast.text)).toEqual(["Too many requests wait."]);
   });
 
+  it("waits until what was set before is the server's", async () => {
+    let stored = (): void => undefined;
+    server.on("PATCH", /^\/chats\/7$/, () => new Promise((resolve) => (stored = () => resolve(json(chat(7))))));
+    server.on("POST", /messages$/, refused(429, "queue_full", "Too many requests wait."));
+    const talk = await conversation(7);
+    talk.set({ parameters: { max_tokens: 7 } });
+    const sent = talk.send("Why?");
+    await vi.waitFor(() => expect(server.to("PATCH", /chats/)).toHaveLength(1));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(server.to("POST", /messages/)).toHaveLength(0);
+    stored();
+    await sent;
+    expect(server.to("POST", /messages/)).toHaveLength(1);
+  });
+
   it("is not sent twice where nobody knows whether it was taken", async () => {
     server.on("POST", /messages$/, () => Promise.reject(new TypeError("network error")));
     const talk = await conversation(7);

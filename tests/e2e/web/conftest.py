@@ -54,7 +54,7 @@ MODELS = {
     "sluggish": Options(vocab_size=TOKENIZER.vocab_size, load_s=20),
 }
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=20_000)
 
 
 @dataclass

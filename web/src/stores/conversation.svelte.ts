@@ -30,6 +30,8 @@ export class Conversation {
 
   #saving = new Settling(400);
   #unsaved: Partial<ChatSettings> = {};
+  /** When what was set so far is the server's, one change after the other: what is asked next is answered by it. */
+  #saved: Promise<void> = Promise.resolve();
   #created: Promise<number> | null = null;
   /** What a message was called when it was first drawn: it stays in place when the server numbers it. */
   #keys = new Map<number, number>();
@@ -126,6 +128,7 @@ export class Conversation {
     this.#saving.now();
     let started = false;
     try {
+      await this.#saved;
       const id = await this.create();
       this.answering = new Answering(id, requestId());
       const outcome = await this.answering.send(turn, (askedId, answerId) => {
@@ -194,7 +197,9 @@ export class Conversation {
   set(change: Partial<ChatSettings>): void {
     this.settings = { ...this.settings, ...change };
     this.#unsaved = { ...this.#unsaved, ...change };
-    this.#saving.ask(() => void this.#save());
+    this.#saving.ask(() => {
+      this.#saved = this.#saved.then(() => this.#save());
+    });
   }
 
   async #save(): Promise<void> {
