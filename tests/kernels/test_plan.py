@@ -198,8 +198,8 @@ def test_long_contexts_give_the_same_whoever_computes_which_part(
     context: int, kv_type: str, instruction_set: str
 ) -> None:
     """Bit for bit: alone or beside others, with one thread or three."""
-    if instruction_set == "amx-emulated" and context > 1000:
-        pytest.skip("emulated tiles are slow: they run the shorter contexts")
+    if instruction_set == "amx-emulated":
+        context = min(context, 600)  # emulated tiles are slow
     last = range(context - 1, context)
     found = []
     for threads, others in [(1, []), (2, []), (3, []), (2, [range(40), last, range(7)])]:
