@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.service.excerpts import Excerpt, choose, selected_text, whole_text
@@ -127,6 +127,7 @@ RANKED = st.lists(st.sampled_from([(0, n) for n in range(10)] + [(1, n) for n in
 
 
 @given(ranked=RANKED, room=st.integers(0, 800))
+@example(ranked=[(0, 2), (0, 3)], room=176)
 def test_excerpts_fit_and_are_what_was_asked_for(ranked: list[tuple[int, int]], room: int) -> None:
     excerpts = choose(FILES, ranked, room, count)
     if not excerpts:

@@ -92,8 +92,9 @@ def choose(
             taken[place] = rank
             left -= length
     excerpts = _joined(files, taken)
-    while excerpts and count(selected_text(excerpts)) > room:
-        excerpts.pop()
+    while taken and count(selected_text(excerpts)) > room:
+        taken.popitem()  # the least welcome, which was taken last
+        excerpts = _joined(files, taken)
     return excerpts
 
 
