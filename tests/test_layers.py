@@ -24,6 +24,7 @@ ALLOWED = {
     "service": {
         "errors", "checks", "config", "model_entry", "control_groups", "queue", "gguf", "models", "kernels", "storage",
         "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
+        "documents.cutting", "documents.units",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
@@ -39,9 +40,12 @@ ALLOWED = {
     "client": {"errors", "model_info", "answer_info", "queue"},
     "chat_client": {"client", "chat_info", "answer_info"},
     "file_client": {"client"},
+    "task_info": {"answer_info"},
+    "task_client": {"client", "task_info", "answer_info"},
     "cli": {
         "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "chat_info", "answer_info",
-        "model_info", "gguf", "kernels", "bench", "api", "service.backup", "service.keys", "service.store",
+        "task_client", "task_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup", "service.keys",
+        "service.store",
     },
     "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info"},
 }  # fmt: skip

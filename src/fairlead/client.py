@@ -256,10 +256,15 @@ class FairleadClient:
         *,
         body: Mapping[str, object] | None = None,
         query: Mapping[str, str | int] | None = None,
+        files: Mapping[str, bytes | BinaryIO] | None = None,
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        """The events of a stream up to `done`; an `error` event is raised, as is an end without either."""
+        """The events of a stream up to `done`; an `error` event is raised, as is an end without either.
+
+        `files` by their names are sent as a form, in place of a body.
+        """
+        form = None if files is None else [("file", (name, content)) for name, content in files.items()]
         with _reached(self._http):
-            async with self._http.stream(method, path, json=body, params=query) as response:
+            async with self._http.stream(method, path, json=body, params=query, files=form) as response:
                 if response.is_error:
                     await response.aread()
                     _raise_for(response)

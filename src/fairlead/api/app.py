@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import chats, errors, files, me, models, native, openai, page, reference
+from fairlead.api import chats, errors, files, me, models, native, openai, page, reference, summaries
 from fairlead.api import embeddings as embedding_routes
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
@@ -30,6 +30,7 @@ from fairlead.service.metrics import Metrics
 from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.store import Store
+from fairlead.service.summaries import Summaries
 from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
@@ -88,6 +89,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(files.router)
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
+    app.include_router(summaries.router)
     reference.install(app)
     has_page = page.install(app)
     return app
@@ -139,4 +141,5 @@ def _services(settings: Settings, registry: Registry) -> Services:
         chats=Chats(store.database, live, documents, registry.check_name),
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
+        summaries=Summaries(generator),
     )

@@ -21,6 +21,7 @@ from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY
 from fairlead.service.store import Store
+from fairlead.service.summaries import Summaries
 from fairlead.service.users import Users
 
 USER_HEADER: Final = "X-Fairlead-User"
@@ -40,6 +41,7 @@ class Services:
     chats: Chats
     conversations: Conversations
     documents: ChatDocuments
+    summaries: Summaries
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:

@@ -278,9 +278,9 @@ class Answer:
                 if tail is not None:
                     yield tail
 
-    def cancel(self) -> None:
-        """Ask for the end; what was generated until then still comes, and a result that says "cancelled"."""
-        self._generation.cancel()
+    def cancel(self, reason: FinishReason = "cancelled") -> None:
+        """Ask for the end; what was generated until then still comes, and a result with this reason."""
+        self._generation.cancel(reason)
 
     def fail(self, error: FairleadError) -> None:
         """End it with an error."""

@@ -7,6 +7,7 @@ a prompt `excerpts.py`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fairlead.documents.client import Readers
-from fairlead.errors import ChatNotFound, Conflict, FairleadError, NotFound
+from fairlead.documents.client import Readers, ReadFailed
+from fairlead.documents.messages import Passages
+from fairlead.errors import ChatNotFound, Conflict, FairleadError, NotFound, UnreadableFile
 from fairlead.service.embedding import Embedder
 from fairlead.service.excerpts import choose, selected_text, whole_text
 from fairlead.service.indexing import Indexer, Stage
@@ -80,7 +82,8 @@ class ChatDocuments:
         self._embedder = embedder
         self._limits = limits or FileLimits()
         self._collections = Collections(database)
-        self._indexer = Indexer(database, self._blobs, readers or Readers(), embedder, self._collections.forget)
+        self._readers = readers or Readers()
+        self._indexer = Indexer(database, self._blobs, self._readers, embedder, self._collections.forget)
         self._names = asyncio.Lock()
         """Held while a hash's name and its row come or go together."""
 
@@ -175,6 +178,35 @@ class ChatDocuments:
         """A chat's file, and where its bytes are. NotFound as above."""
         file = (await self.find(chat_id, number)).file
         return file, self._blobs.path(file.sha256)
+
+    async def text(self, chat_id: int, number: int) -> str:
+        """All that a chat's file says, as far as it is text.
+
+        Raises:
+            NotFound: as above.
+            Conflict: it is still being read.
+            UnreadableFile: it could not be.
+        """
+        file = (await self.find(chat_id, number)).file
+        if file.state == "parsing":
+            raise Conflict(f"{file.name} is still being read: try again when it is ready.", param="file")
+        if file.state == "failed":
+            raise UnreadableFile(f"{file.name} could not be read. {file.error}", param="file")
+        async with self._database.reading() as connection:
+            passages = await files.passages(connection, [file.id])
+        return "".join(passage.text for passage in passages)
+
+    async def read(self, upload: Upload) -> str:
+        """All that a file says which was received and finished, and is not to be kept. UnreadableFile as above."""
+        texts: list[str] = []
+        try:
+            async with contextlib.aclosing(self._readers.read(upload.incoming.path, upload.kind)) as messages:
+                async for message in messages:
+                    if isinstance(message, Passages):
+                        texts += [passage.text for passage in message.passages]
+        except ReadFailed as error:
+            raise UnreadableFile(f"{upload.name} could not be read. {error}", param="file") from None
+        return "".join(texts)
 
     async def remove(self, chat_id: int, number: int) -> None:
         """Remove a file, whatever is done with it now. NotFound as above."""

@@ -1,0 +1,164 @@
+"""`POST /summarize`: texts and files made short, whole or as a stream with its progress."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+
+from fairlead.api.files import received
+from fairlead.api.multipart import FilesRoute
+from fairlead.api.schemas import Body, Name, UserName
+from fairlead.api.security import JsonRoute
+from fairlead.api.services import Asker, RequestId, Served, Services
+from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
+from fairlead.errors import EngineFailed, InvalidRequest
+from fairlead.service.request import GenerationRequest
+from fairlead.service.summaries import Progress, Summary, Wish, Words
+
+router = APIRouter(route_class=JsonRoute, tags=["tasks"])
+_uploads = APIRouter(route_class=FilesRoute, tags=["tasks"])
+
+_LARGEST_NUMBER: Final = 2**31 - 1
+_TEMPERATURE: Final = 0.0
+"""The likeliest summary, unless asked otherwise."""
+
+MaxWords = Annotated[int, Field(ge=10, le=2000)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+Timeout = Annotated[float, Field(gt=0, le=86_400)]
+Number = Annotated[int, Field(ge=1, le=_LARGEST_NUMBER)]
+
+_MAX_WORDS: Final = 150
+
+
+class FileReference(Body):
+    """A file of one of the asker's chats."""
+
+    chat_id: Number
+    file_id: Number
+
+
+class SummarizeBody(Body):
+    """`POST /summarize`: exactly one of `text` and `file`."""
+
+    text: str | None = None
+    file: FileReference | None = None
+    max_words: MaxWords = _MAX_WORDS
+    share: Share = 1.0
+    model: Name | None = None
+    temperature: Temperature = _TEMPERATURE
+    seed: Seed | None = None
+    timeout_s: Timeout | None = None
+    priority: Literal["low", "normal", "high"] = "normal"
+    stream: bool = False
+    user: UserName | None = None
+
+
+@router.post("/summarize")
+async def summarize(
+    body: SummarizeBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> Response:
+    """A text of any length, or a file of a chat, made short."""
+    asking = GenerationRequest(
+        user=body.user or asker,
+        model=body.model,
+        temperature=body.temperature,
+        seed=body.seed,
+        timeout_s=body.timeout_s,
+        priority=body.priority,
+    )
+    text = await while_connected(request, _text(body, services, asking.user))
+    wish = Wish(text=text, asking=asking, max_words=body.max_words, share=body.share)
+    return await _answer(wish, request, services, request_id, stream=body.stream)
+
+
+@_uploads.post("/summarize/file")
+async def summarize_file(
+    request: Request,
+    services: Served,
+    request_id: RequestId,
+    asker: Asker,
+    *,
+    max_words: Annotated[MaxWords, Query()] = _MAX_WORDS,
+    share: Annotated[Share, Query()] = 1.0,
+    model: Annotated[Name | None, Query()] = None,
+    temperature: Annotated[Temperature, Query()] = _TEMPERATURE,
+    seed: Annotated[Seed | None, Query()] = None,
+    timeout_s: Annotated[Timeout | None, Query()] = None,
+    stream: bool = False,
+    user: UserName | None = None,
+) -> Response:
+    """A file made short: a form (multipart/form-data) with it in a field named `file`. It is not kept."""
+    async with contextlib.AsyncExitStack() as kept:
+        uploads = await received(request, services.documents, kept)
+        if len(uploads) > 1:
+            raise InvalidRequest("One file is summarized at a time: send each by itself.", param="file")
+        text = await while_connected(request, services.documents.read(uploads[0]))
+    asking = GenerationRequest(user=user or asker, model=model, temperature=temperature, seed=seed, timeout_s=timeout_s)
+    wish = Wish(text=text, asking=asking, max_words=max_words, share=share)
+    return await _answer(wish, request, services, request_id, stream=stream)
+
+
+router.include_router(_uploads)
+
+
+async def _text(body: SummarizeBody, services: Services, user: str) -> str:
+    if (body.text is None) == (body.file is None):
+        raise InvalidRequest("Give either text or file.", param="text")
+    if body.file is None:
+        return body.text or ""
+    documents = services.documents
+    chat = await documents.chat_row(await services.people.known(user), body.file.chat_id)
+    return await documents.text(chat, body.file.file_id)
+
+
+async def _answer(wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool) -> Response:
+    steps = services.summaries.summarize(wish, request_id)
+    if not stream:
+        return JSONResponse(summary_json(await while_connected(request, _whole(steps))))
+    first = await while_connected(request, anext(steps))  # what is refused has a status of its own
+    events = Events()
+    told = ends_in_error(_events(first, steps, events), lambda error: events.event("error", error))
+    return EventStream(told, on_close=steps.aclose)
+
+
+async def _whole(steps: AsyncGenerator[Progress | Words | Summary]) -> Summary:
+    async with contextlib.aclosing(steps):
+        async for step in steps:
+            if isinstance(step, Summary):
+                return step
+    raise EngineFailed("The summary was left before its end.")
+
+
+async def _events(
+    first: Progress | Words | Summary, steps: AsyncGenerator[Progress | Words | Summary], events: Events
+) -> AsyncGenerator[bytes]:
+    async with contextlib.aclosing(steps):
+        yield _event(first, events)
+        async for step in steps:
+            yield _event(step, events)
+
+
+def _event(step: Progress | Words | Summary, events: Events) -> bytes:
+    match step:
+        case Progress():
+            return events.event("progress", asdict(step))
+        case Words():
+            return events.event("token", asdict(step))
+        case Summary():
+            return events.event("done", summary_json(step))
+
+
+def summary_json(summary: Summary) -> dict[str, object]:
+    """A summary as clients see it."""
+    told = asdict(summary)
+    usage = {name: told.pop(name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
+    timing = {"total_ms": told.pop("total_ms")}
+    return {**told, "usage": usage, "timing": timing}

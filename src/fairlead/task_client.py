@@ -1,0 +1,58 @@
+"""The routes of language tasks, typed, over a `FairleadClient`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import BinaryIO, Unpack
+
+from fairlead.answer_info import Text
+from fairlead.client import Event, FairleadClient, decode
+from fairlead.task_info import Summary, SummaryWishes, TaskProgress
+
+SummaryStep = TaskProgress | Text | Summary
+
+
+class Tasks:
+    """The language tasks of one server.
+
+    Args:
+        client: of the server.
+    """
+
+    def __init__(self, client: FairleadClient) -> None:
+        self._client = client
+
+    async def summarize(self, text: str, **wishes: Unpack[SummaryWishes]) -> AsyncGenerator[SummaryStep]:
+        """The progress, then the summary as it is written, and last of all the whole of it.
+
+        Closing the iterator stops the work.
+        """
+        body = {"text": text, "stream": True, **wishes}
+        async with self._client.stream("POST", "/summarize", body=body) as events:
+            async for step in _summary_steps(events):
+                yield step
+
+    async def summarize_file(
+        self, name: str, content: bytes | BinaryIO, **wishes: Unpack[SummaryWishes]
+    ) -> AsyncGenerator[SummaryStep]:
+        """The same of a file, which the server does not keep.
+
+        Raises:
+            UnsupportedFile, UnreadableFile, FileTooLarge
+        """
+        query: dict[str, str | int] = {"stream": "true", **{key: str(value) for key, value in wishes.items()}}
+        files = {name: content}
+        async with self._client.stream("POST", "/summarize/file", query=query, files=files) as events:
+            async for step in _summary_steps(events):
+                yield step
+
+
+async def _summary_steps(events: AsyncIterator[Event]) -> AsyncGenerator[SummaryStep]:
+    async for event in events:
+        match event.name:
+            case "progress":
+                yield decode(event.data, TaskProgress)
+            case "token":
+                yield decode(event.data, Text)
+            case "done":
+                yield decode(event.data, Summary)

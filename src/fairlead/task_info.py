@@ -1,0 +1,50 @@
+"""What the language tasks answer: the shapes of the HTTP contract, for its clients."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import msgspec
+
+from fairlead.answer_info import Usage
+
+
+class SummaryWishes(TypedDict, total=False):
+    """How a text is to be made short; what is left out is the server's default."""
+
+    max_words: int
+    share: float
+    model: str
+    temperature: float
+    seed: int
+    timeout_s: float
+    user: str
+
+
+class TaskProgress(msgspec.Struct, frozen=True):
+    """How far a task is: so many of so many of what `phase` names."""
+
+    phase: str
+    done: int
+    total: int
+
+
+class TaskTiming(msgspec.Struct, frozen=True):
+    """What a task took, in milliseconds."""
+
+    total_ms: float
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A summary; `share_read` of the text was given to the model, in so many parts."""
+
+    id: str
+    model: str
+    summary: str
+    words: int
+    share_read: float
+    parts: int
+    rounds: int
+    finish_reason: str
+    usage: Usage
+    timing: TaskTiming
