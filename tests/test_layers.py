@@ -40,8 +40,9 @@ ALLOWED = {
     "chat_client": {"client", "chat_info", "answer_info"},
     "file_client": {"client"},
     "cli": {
-        "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "chat_info", "answer_info",
-        "model_info", "gguf", "kernels", "bench", "api", "service.backup", "service.keys", "service.store",
+        "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "file_client", "chat_info",
+        "answer_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup", "service.keys",
+        "service.store",
     },
     "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info"},
 }  # fmt: skip
