@@ -15,6 +15,7 @@ import pytest
 from fairlead.answer_info import Answer
 from fairlead.cli import asking
 from tests.cli.conftest import Fairlead
+from tests.documents import made
 from tests.served import HELLO, Served, until
 
 RUN = [sys.executable, "-m", "fairlead", "run"]
@@ -122,6 +123,9 @@ def test_files_are_put_to_the_model_and_no_chat_is_left(fairlead: Fairlead, serv
     answer = json.loads(fairlead(*arguments, "--json").stdout)
     assert (answer["text"], answer["finish_reason"]) == (HELLO, "stop")
     assert [source["name"] for source in answer["sources"]] == ["one.txt", "one.txt"]
+    (tmp_path / "terms.docx").write_bytes(made.word([("Normal", "Guests leave by noon.")]))
+    (tmp_path / "offer.pdf").write_bytes(made.pdf(["A night costs 42."]))
+    arguments += ["--file", str(tmp_path / "terms.docx"), "--file", str(tmp_path / "offer.pdf")]
     assert fairlead(*arguments).stdout == HELLO + "\n"
     with served.http() as http:
         assert http.get("/chats").json()["chats"] == []
