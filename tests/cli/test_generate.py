@@ -172,6 +172,9 @@ def test_in_a_terminal_the_answer_cannot_steer_it(
 def test_without_a_server_it_starts_one_and_ends_it(home: Path, starter_model: Path) -> None:
     (home / "models").mkdir()
     (home / "models" / starter_model.name).symlink_to(starter_model)
+    kept = home / "files" / "ab" / ("ab" * 32)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"of a chat in the database of the home")
     done = subprocess.run(
         [*RUN, "Say hello.", "--max-tokens", "4", "--temperature", "0", "--json"],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False,
@@ -180,6 +183,7 @@ def test_without_a_server_it_starts_one_and_ends_it(home: Path, starter_model: P
     assert json.loads(done.stdout)["model"] == "smollm2-135m"
     assert done.stderr.startswith("No server answers at http://127.0.0.1:9. Starting one for this answer.\n")
     assert not servers_of(home)
+    assert kept.exists(), "the files of other servers are none of its business"
 
 
 def test_a_file_is_answered_by_a_server_of_its_own_that_a_signal_ends(home: Path, starter_model: Path) -> None:
