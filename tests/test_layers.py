@@ -43,8 +43,9 @@ ALLOWED = {
     "task_info": {"answer_info"},
     "task_client": {"client", "task_info", "answer_info"},
     "cli": {
-        "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "chat_info", "answer_info",
-        "task_client", "task_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup", "service.keys",
+        "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "file_client", "task_client",
+        "chat_info", "answer_info", "task_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup",
+        "service.keys",
         "service.store",
     },
     "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info"},

@@ -166,12 +166,15 @@ class FairleadClient:
         """The whole answer to one prompt."""
         return await self._post("/infer", {"prompt": prompt, **options}, Answer)
 
-    async def infer_stream(self, prompt: str, **options: Unpack[Options]) -> AsyncGenerator[Queued | Text | Answer]:
+    async def infer_stream(
+        self, prompt: str, *, request_id: str | None = None, **options: Unpack[Options]
+    ) -> AsyncGenerator[Queued | Text | Answer]:
         """The answer as it is generated: its place while it waits, pieces of text, and last of all its end.
 
-        Closing the iterator stops the generation.
+        Closing the iterator stops the generation; `request_id`, if one is given, is what `cancel` stops it by.
         """
-        async with self.stream("POST", "/infer_stream", body={"prompt": prompt, **options}) as events:
+        body = {"prompt": prompt, **options}
+        async with self.stream("POST", "/infer_stream", body=body, request_id=request_id) as events:
             async for event in events:
                 if event.name == "queued":
                     yield decode(event.data, Queued)
@@ -257,14 +260,18 @@ class FairleadClient:
         body: Mapping[str, object] | None = None,
         query: Mapping[str, str | int] | None = None,
         files: Mapping[str, bytes | BinaryIO] | None = None,
+        request_id: str | None = None,
     ) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a stream up to `done`; an `error` event is raised, as is an end without either.
 
-        `files` by their names are sent as a form, in place of a body.
+        `files` by their names are sent as a form, in place of a body; `request_id` is what `cancel` may be told.
         """
         form = None if files is None else [("file", (name, content)) for name, content in files.items()]
+        headers = {} if request_id is None else {"X-Request-Id": request_id}
         with _reached(self._http):
-            async with self._http.stream(method, path, json=body, params=query, files=form) as response:
+            async with self._http.stream(
+                method, path, json=body, params=query, files=form, headers=headers
+            ) as response:
                 if response.is_error:
                     await response.aread()
                     _raise_for(response)

@@ -127,8 +127,12 @@ class Settings:
 
     @property
     def files_dir(self) -> Path:
-        """Where the bytes of files in chats are kept, each under its SHA-256: `ab/abcdef...`."""
-        return self.home / "files"
+        """Where the bytes of files in chats are kept, each under its SHA-256: `ab/abcdef...`.
+
+        Beside the database that knows them: a server deletes at its start what its database does not know.
+        """
+        location = self.database_location
+        return (location.parent if isinstance(location, Path) else self.home) / "files"
 
     @property
     def key_secret(self) -> Path:

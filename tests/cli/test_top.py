@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fairlead.cli.top_view import Snapshot, picture
 from fairlead.client import Health
+from fairlead.model_info import Memory
 from fairlead.queue import ModelQueue, Pages, Queue, Rates, Steps, Tokens, UserLoad
 from tests.cli.conftest import Fairlead
 from tests.served import Served
@@ -37,8 +38,9 @@ LATER = ModelQueue(name="hello", users=[UserLoad("bob", 1, 0, 500, 80), UserLoad
 def drawn(queue: ModelQueue | None, before: ModelQueue | None = None, reason: str | None = None) -> str:
     """The picture as text; `before` was two seconds earlier."""
     health = Health("ok", "1.2", 7500.0, "hello", reason=reason)
-    earlier = Snapshot(10.0, health, Queue("me", [before])) if before else None
-    now = Snapshot(12.0, health, Queue("me", [queue] if queue else []))
+    memory = {"hello": Memory(estimated_bytes=700_000_000, measured_bytes=650_000_000, used_bytes=500_000_000)}
+    earlier = Snapshot(10.0, health, Queue("me", [before]), memory) if before else None
+    now = Snapshot(12.0, health, Queue("me", [queue] if queue else []), memory)
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 - closed with it
     with console.file:
         console.print(picture(now, earlier, "http://here"))
@@ -52,6 +54,7 @@ def test_the_picture() -> None:
         "hello, active",
         "4 running, 2 waiting, 3 preemptions",
         "183 tokens/s answered; reads up to 5,210 tokens/s",
+        "500.0 MB used, 650.0 MB at most, 700.0 MB estimated",
         "████████████████▒▒▒▒▒▒▒▒░░░░░░░░ 16 held, 8 cached, 8 free",
         "60% of 1,000 prompt tokens found",
         "22.4 ms of 50.0 ms, mean 20.0 ms, 2% over budget",
@@ -83,6 +86,7 @@ def test_one_picture_of_a_server(fairlead: Fairlead, served: Served) -> None:
     told = json.loads(fairlead("top", "--once", "--json", "--url", served.url).stdout)
     assert [model["name"] for model in told["models"]] == ["hello"]
     assert told["models"][0]["pages"]["total"] > 0
+    assert told["models"][0]["memory"]["used_bytes"] > 0
 
 
 def test_without_a_server_it_says_so(fairlead: Fairlead) -> None:

@@ -1,11 +1,16 @@
-"""`fairlead run`: one answer, from the running server or from one that is started for it."""
+"""`fairlead run`: one answer, from the running server or from one that is started for it.
+
+Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 3 the answer was cut off, 4 no server or no model that
+could answer, 130 interrupted. An answer as long as --max-tokens allows is done.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Annotated
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,10 +20,14 @@ from fairlead.cli.terminal import note, say
 from fairlead.config import load_settings
 
 if TYPE_CHECKING:
-    from fairlead.answer_info import Options
+    from fairlead.answer_info import Answer, Wishes
     from fairlead.client import FairleadClient
+    from fairlead.errors import FairleadError
 
-_GOOD_ENDS = ("stop", "length")
+_FAILED: Final = 1
+_ASKED_WRONGLY: Final = 2
+_CUT_OFF: Final = 3
+_NOBODY_ANSWERS: Final = 4
 
 
 def run(
@@ -30,6 +39,19 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="Answer with this model, or GGUF file.", metavar="NAME|FILE")
     ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            help="Put this file to the model, too; may be given several times. Text, PDF, Word and what else the "
+            "server reads.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            show_default=False,
+        ),
+    ] = None,
     url: Url = None,
     key: Key = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
@@ -40,27 +62,40 @@ def run(
     home: Home = None,
     config: Config = None,
 ) -> None:
-    """Answer one prompt; starts a server for it where none is running."""
-    options: Options = {}
+    """Answer one prompt; starts a server for it where none is running.
+
+    Ctrl-C stops the generation, and leaves what came.
+
+    Exit status: 0 done; 1 it failed; 2 asked for wrongly; 3 the answer was cut off, by its time or by its length
+    without --max-tokens; 4 no server or no model that could answer; 130 interrupted.
+    """
+    from fairlead.errors import FairleadError
+
+    wishes: Wishes = {}
     if system is not None:
-        options["system"] = system
+        wishes["system"] = system
     if max_tokens is not None:
-        options["max_tokens"] = max_tokens
+        wishes["max_tokens"] = max_tokens
     if temperature is not None:
-        options["temperature"] = temperature
+        wishes["temperature"] = temperature
     if seed is not None:
-        options["seed"] = seed
+        wishes["seed"] = seed
     text, settings = _prompt(prompt), load_settings(home, config)
 
     async def answer() -> int:
         async with AsyncExitStack() as stack:
             client = await reached_server(stack, model, url, key, settings, config)
             if model is not None and not is_file(model):
-                options["model"] = model
-            await see_loaded(client, options.get("model"))
-            return await _print(client, text, options, as_json=as_json)
+                wishes["model"] = model
+            await see_loaded(client, wishes.get("model"))
+            return await _print(client, text, wishes, files or [], as_json=as_json)
 
-    raise typer.Exit(asyncio.run(until_told(answer())))
+    try:
+        status = asyncio.run(until_told(answer()))
+    except FairleadError as error:
+        note(f"Error: {error.message}")
+        status = _status_of(error)
+    raise typer.Exit(status)
 
 
 def _prompt(argument: str | None) -> str:
@@ -76,27 +111,49 @@ def _prompt(argument: str | None) -> str:
     return text
 
 
-async def _print(client: FairleadClient, prompt: str, options: Options, *, as_json: bool) -> int:
+async def _print(client: FairleadClient, prompt: str, wishes: Wishes, files: list[Path], *, as_json: bool) -> int:
     """Print the answer; the exit status says whether it came to its own end."""
     import msgspec
 
-    from fairlead.answer_info import Answer, Text
+    from fairlead.cli.asking import ask
 
+    answer = await ask(client, prompt, wishes, files, (lambda _piece: None) if as_json else say)
     if as_json:
-        answer = await client.infer(prompt, **options)
         typer.echo(msgspec.json.encode(answer))
-        return 0 if answer.finish_reason in _GOOD_ENDS else 1
-    reason, last = "", ""
-    async with aclosing(client.infer_stream(prompt, **options)) as stream:
-        async for event in stream:
-            if isinstance(event, Text):
-                say(event.text)
-                last = event.text or last
-            elif isinstance(event, Answer):
-                reason = event.finish_reason
-    if not last.endswith("\n"):
+    elif not answer.text.endswith("\n"):
         say("\n")
-    if reason not in _GOOD_ENDS:
-        note(f"The answer was cut off: {reason}.")
-        return 1
-    return 0
+    status = _end_of(answer, bounded="max_tokens" in wishes)
+    if status and not as_json:
+        note(f"The answer was cut off: {answer.finish_reason}.")
+    return status
+
+
+def _end_of(answer: Answer, *, bounded: bool) -> int:
+    """The exit status of an answer; `bounded`: it was asked to be no longer than it is."""
+    match answer.finish_reason:
+        case "stop":
+            return 0
+        case "length":
+            return 0 if bounded else _CUT_OFF
+        case "timeout":
+            return _CUT_OFF
+    return _FAILED
+
+
+def _status_of(error: FairleadError) -> int:
+    from fairlead.client import Unreachable
+    from fairlead.errors import (
+        ConfigError,
+        DoesNotFit,
+        FileTooLarge,
+        InvalidRequest,
+        ModelNotFound,
+        ModelNotReady,
+        UnsupportedFile,
+    )
+
+    if isinstance(error, InvalidRequest | ConfigError | UnsupportedFile | FileTooLarge):
+        return _ASKED_WRONGLY
+    if isinstance(error, Unreachable | ModelNotFound | ModelNotReady | DoesNotFit):
+        return _NOBODY_ANSWERS
+    return _FAILED

@@ -87,7 +87,10 @@ async def load_in_sight(name: str, steps: AsyncIterable[LoadProgress | ModelInfo
 
 
 async def until_told(answering: Coroutine[None, None, int]) -> int:
-    """The exit status; a signal ends the answer properly, with the server that was started for it."""
+    """The exit status; a signal ends the answer properly, with the server that was started for it.
+
+    A signal cancels `answering`, whose own status then counts no more; a second one cancels what it still does.
+    """
     task = asyncio.ensure_future(answering)
     told: list[int] = []
 
@@ -98,8 +101,8 @@ async def until_told(answering: Coroutine[None, None, int]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
-        return await task
+        status = await task
     except asyncio.CancelledError:
         if not told:
             raise
-        return told[0]
+    return told[0] if told else status

@@ -42,7 +42,7 @@ async def _show(address: str, key: str | None, *, once: bool, as_json: bool) -> 
     with _ends(done), _drawing(address, live=not (once or as_json)) as draw:
         async for snapshot in _snapshots(address, key, done):
             if as_json:
-                typer.echo(msgspec.json.encode(snapshot.queue))
+                typer.echo(msgspec.json.encode(snapshot.told()))
             else:
                 draw(snapshot)
             if once:
@@ -56,7 +56,8 @@ async def _snapshots(address: str, key: str | None, done: asyncio.Event) -> Asyn
 
     async with FairleadClient(address, key) as client:
         while not done.is_set():
-            yield Snapshot(time.monotonic(), await client.health(), await client.queue())
+            health, queue, models = await client.health(), await client.queue(), await client.models()
+            yield Snapshot(time.monotonic(), health, queue, {model.name: model.memory for model in models.models})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(done.wait(), _REFRESH_S)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.cli.terminal import safe
+from fairlead.cli.terminal import safe, size
 from fairlead.client import Health
+from fairlead.model_info import Memory
 from fairlead.queue import ModelQueue, Pages, Queue, UserLoad
 
 _BAR_CELLS = 32
@@ -26,6 +29,15 @@ class Snapshot:
     """On the caller's clock."""
     health: Health
     queue: Queue
+    memory: Mapping[str, Memory]
+    """Of each model, by its name."""
+
+    def told(self) -> dict[str, Any]:
+        """The queue as the server tells it, with the memory of each model."""
+        told: dict[str, Any] = msgspec.to_builtins(self.queue)
+        for model in told["models"]:
+            model["memory"] = msgspec.to_builtins(self.memory.get(model["name"], Memory()))
+        return told
 
 
 def picture(now: Snapshot, before: Snapshot | None, url: str) -> RenderableType:
@@ -34,7 +46,12 @@ def picture(now: Snapshot, before: Snapshot | None, url: str) -> RenderableType:
     for model in now.queue.models:
         earlier = next((one for one in before.queue.models if one.name == model.name), None) if before else None
         seconds = now.at_s - before.at_s if before else 0.0
-        parts += [Text(), _title(model, now.health), _engine(model), *_users(model, earlier, seconds)]
+        parts += [
+            Text(),
+            _title(model, now.health),
+            _engine(model, now.memory.get(model.name, Memory())),
+            *_users(model, earlier, seconds),
+        ]
     if not now.queue.models:
         parts += [Text(), Text("No model is loaded.")]
     return Group(*parts)
@@ -52,13 +69,14 @@ def _title(model: ModelQueue, health: Health) -> Rule:
     return Rule(Text(safe(model.name) + active, "bold"), align="left", style="dim")
 
 
-def _engine(model: ModelQueue) -> Table:
+def _engine(model: ModelQueue, memory: Memory) -> Table:
     """What the engine does, a line for each side of it."""
     rates, tokens, steps = model.tokens_per_second, model.tokens, model.steps
     prompts = tokens.prompt + tokens.cached
     lines = {
         "requests": f"{model.running} running, {model.waiting} waiting, {_count(model.preemptions)} preemptions",
         "speed": f"{_count(rates.completion)} tokens/s answered; reads up to {_count(rates.prompt)} tokens/s",
+        "memory": _memory(memory),
         "pages": _pages(model.pages),
         "cache": f"{_share(tokens.cached, prompts)} of {_count(prompts)} prompt tokens found",
         "step": f"{_ms(steps.last_ms)} of {_ms(steps.budget_ms)}, mean {_ms(steps.mean_ms)}, "
@@ -70,6 +88,11 @@ def _engine(model: ModelQueue) -> Table:
     for name, value in lines.items():
         table.add_row(name, value)
     return table
+
+
+def _memory(memory: Memory) -> str:
+    told = [(memory.used_bytes, "used"), (memory.measured_bytes, "at most"), (memory.estimated_bytes, "estimated")]
+    return ", ".join(f"{size(nbytes)} {what}" for nbytes, what in told if nbytes is not None) or "-"
 
 
 def _pages(pages: Pages) -> str:
