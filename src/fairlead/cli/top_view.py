@@ -10,9 +10,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.cli.terminal import safe
 from fairlead.client import Health
 from fairlead.queue import ModelQueue, Pages, Queue, UserLoad
+from fairlead.visible import safe
 
 _BAR_CELLS = 32
 _SHADES = {"held": "█", "cached": "▒", "free": "░"}
