@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "fairlead"
 
 ALLOWED = {
     "errors": set[str](),
+    "visible": set[str](),
     "checks": {"errors"},
     "control_groups": set[str](),
     "queue": set[str](),
@@ -45,10 +46,11 @@ ALLOWED = {
     "cli": {
         "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "file_client", "task_client",
         "chat_info", "answer_info", "task_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup",
-        "service.keys",
-        "service.store",
+        "service.keys", "service.store", "tui", "visible",
     },
-    "tui": {"errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info"},
+    "tui": {
+        "errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info", "visible",
+    },
 }  # fmt: skip
 """For each part: the parts, or single modules of them, that it may import beside itself."""
 

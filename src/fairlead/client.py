@@ -43,6 +43,13 @@ class Health(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
+class Me(msgspec.Struct, frozen=True):
+    """Who one is to the server; in secured mode it is the key that says so."""
+
+    user: str
+    secured: bool = False
+
+
 class _ErrorBody(msgspec.Struct, frozen=True):
     code: str
     message: str
@@ -107,6 +114,10 @@ class FairleadClient:
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             _raise_for(response)
         return decode(response.content, Health)
+
+    async def me(self, user: str | None = None) -> Me:
+        """Who one is; Unauthorized where the server asks for a key and has none that is valid."""
+        return await self.call("GET", "/me", Me, query={"user": user} if user else None, within_s=ANSWER_S)
 
     async def models(self, words: str = "") -> Models:
         """Every model that the server knows, or those that have all these words in what is known of them."""

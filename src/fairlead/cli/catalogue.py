@@ -12,10 +12,11 @@ import typer
 
 from fairlead import checks
 from fairlead.cli.options import Config, Home, Key, Url, address
-from fairlead.cli.terminal import note, progress, safe, size, table
+from fairlead.cli.terminal import note, progress, size, table
 from fairlead.config import Settings, load_settings
 from fairlead.errors import ConfigError
 from fairlead.model_entry import HubSource, ModelEntry
+from fairlead.visible import safe
 
 if TYPE_CHECKING:
     from fairlead.model_info import Estimate

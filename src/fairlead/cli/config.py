@@ -8,8 +8,8 @@ from dataclasses import fields
 import typer
 
 from fairlead.cli.options import Config, Home
-from fairlead.cli.terminal import safe
 from fairlead.config import CONFIG_FILE, load_settings
+from fairlead.visible import safe
 
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 

@@ -13,8 +13,9 @@ import typer
 
 import fairlead
 from fairlead.cli.options import Config, Home
-from fairlead.cli.terminal import safe, size
+from fairlead.cli.terminal import size
 from fairlead.config import CONFIG_FILE, Settings, load_settings
+from fairlead.visible import safe
 
 _CGROUP = Path("/sys/fs/cgroup")
 

@@ -14,7 +14,21 @@ import typer
 from typer.core import TyperGroup
 
 import fairlead
-from fairlead.cli import backup, bench, catalogue, config, doctor, embed, generate, keys, models, serve, summarize, top
+from fairlead.cli import (
+    backup,
+    bench,
+    catalogue,
+    chat,
+    config,
+    doctor,
+    embed,
+    generate,
+    keys,
+    models,
+    serve,
+    summarize,
+    top,
+)
 from fairlead.cli.terminal import note
 from fairlead.errors import ConfigError, FairleadError
 
@@ -67,6 +81,7 @@ def start(
 
 for command in (
     serve.serve,
+    chat.chat,
     generate.run,
     summarize.summarize,
     embed.embed,

@@ -9,7 +9,8 @@ import typer
 
 from fairlead.cli.options import Config, Home, Key, Url, address_from
 from fairlead.cli.reaching import load_in_sight
-from fairlead.cli.terminal import note, safe, size, table
+from fairlead.cli.terminal import note, size, table
+from fairlead.visible import safe
 
 if TYPE_CHECKING:
     from fairlead.model_info import ModelInfo

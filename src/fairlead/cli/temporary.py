@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,13 +37,20 @@ async def temporary_server(settings: Settings, config: Path | None, model: str |
     command = [sys.executable, "-m", "fairlead", "serve", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--home", str(settings.home), "--model", chosen]
     command += ["--config", str(config)] if config else []
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
         command += ["--database", str(Path(folder) / "fairlead.db")]
+        async with running(command, f"http://127.0.0.1:{port}") as url:
+            yield url
+
+
+@asynccontextmanager
+async def running(command: Sequence[str], url: str) -> AsyncIterator[str]:
+    """A server that this command starts, from when it answers at `url` until the context ends."""
+    with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
         )
         try:
-            url = f"http://127.0.0.1:{port}"
             if not await _listens(url, process):
                 log.seek(0)
                 lines = log.read().decode("utf-8", "replace").strip().splitlines()

@@ -12,10 +12,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.cli.terminal import safe, size
+from fairlead.cli.terminal import size
 from fairlead.client import Health
 from fairlead.model_info import Memory
 from fairlead.queue import ModelQueue, Pages, Queue, UserLoad
+from fairlead.visible import safe
 
 _BAR_CELLS = 32
 _SHADES = {"held": "█", "cached": "▒", "free": "░"}

@@ -1,0 +1,43 @@
+"""`fairlead chat`: the terminal program, and the server that it may start."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairlead.cli.options import Config, Home, Key, Url, address
+from fairlead.config import load_settings
+from fairlead.errors import InvalidRequest
+
+
+def chat(
+    *,
+    user: Annotated[str | None, typer.Option(help="Your name, where no key says who you are.")] = None,
+    url: Url = None,
+    key: Key = None,
+    home: Home = None,
+    config: Config = None,
+) -> None:
+    """Chat in the terminal; offers to start a server where none answers."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InvalidRequest("fairlead chat needs a terminal; fairlead run answers in a pipe.")
+    settings = load_settings(home, config)
+    at = address(settings, url)
+
+    @asynccontextmanager
+    async def own_server() -> AsyncIterator[str]:
+        from fairlead.cli.temporary import running
+
+        command = [sys.executable, "-m", "fairlead", "serve", "--home", str(settings.home)]
+        command += ["--config", str(Path(config))] if config else []
+        async with running(command, at) as address_of_it:
+            yield address_of_it
+
+    from fairlead.tui.app import ChatApp
+
+    ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server).run()

@@ -1,0 +1,1 @@
+"""The terminal program: a client of the HTTP API, drawn with Textual."""

@@ -1,0 +1,1 @@
+"""Parts of screens: they post typed messages and know nothing of the server."""
