@@ -45,8 +45,8 @@ async def attach(
     They are parsed aside: `state` goes from `parsing` to `ready`, or to `failed` with the reason in `error`.
     """
     documents, name = services.documents, user or asker
-    async with contextlib.AsyncExitStack() as kept:
-        uploads = await received(request, documents, kept)
+    async with contextlib.AsyncExitStack() as discarding:
+        uploads = await received(request, documents, discarding)
         attached = await documents.attach(chat, uploads, partial(services.people.check_storage, name))
     return JSONResponse({"files": [file_json(status) for status in attached]}, 201)
 
@@ -107,8 +107,8 @@ def file_json(status: FileStatus) -> dict[str, object]:
     }
 
 
-async def received(request: Request, documents: ChatDocuments, kept: contextlib.AsyncExitStack) -> list[Upload]:
-    """The files of a form, on the disk; discarded with `kept`. Errors as in `Upload`."""
+async def received(request: Request, documents: ChatDocuments, discarding: contextlib.AsyncExitStack) -> list[Upload]:
+    """The files of a form, on the disk; discarded with `discarding`. Errors as in `Upload`."""
     uploads: list[Upload] = []
     async with contextlib.aclosing(form_events(request)) as events:
         async for event in events:
@@ -123,7 +123,7 @@ async def received(request: Request, documents: ChatDocuments, kept: contextlib.
                     if len(uploads) == _MOST_AT_ONCE:
                         raise InvalidRequest(f"At most {_MOST_AT_ONCE} files are taken at once.", param=field)
                     uploads.append(documents.upload(name))
-                    kept.push_async_callback(uploads[-1].discard)
+                    discarding.push_async_callback(uploads[-1].discard)
                 case bytes():
                     await uploads[-1].write(event)
                 case PartEnds():

@@ -96,8 +96,8 @@ async def summarize_file(
     user: UserName | None = None,
 ) -> Response:
     """A file made short: a form (multipart/form-data) with it in a field named `file`. It is not kept."""
-    async with contextlib.AsyncExitStack() as kept:
-        uploads = await received(request, services.documents, kept)
+    async with contextlib.AsyncExitStack() as discarding:
+        uploads = await received(request, services.documents, discarding)
         if len(uploads) > 1:
             raise InvalidRequest("One file is summarized at a time: send each by itself.", param="file")
         text = await while_connected(request, services.documents.read(uploads[0]))
