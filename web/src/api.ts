@@ -17,6 +17,8 @@ import type {
   Progress,
   Queue,
   Schemas,
+  Summary,
+  TaskProgress,
 } from "./wire";
 
 /** Who this page speaks for: a name where the server has no keys, else a key. */
@@ -65,8 +67,13 @@ function headers(): Record<string, string> {
   return name === "" ? {} : { "X-Fairlead-User": String.fromCharCode(...new TextEncoder().encode(name)) };
 }
 
+/** Told how much of a form is on the server. */
+export type OnSent = (sent: number, total: number) => void;
+
 interface Options {
   body?: unknown;
+  /** Sent in place of a body, and followed on its way. */
+  form?: { files: readonly File[]; onSent: OnSent };
   signal?: AbortSignal | undefined;
   keepalive?: boolean;
   /** An id of our own for the request. */
@@ -75,15 +82,17 @@ interface Options {
 
 /** The answer, whatever its status. */
 async function exchange(method: string, path: string, options: Options = {}): Promise<Response> {
-  const { body, signal, keepalive = false, request } = options;
+  const { body, form, signal, keepalive = false, request } = options;
+  const given = {
+    ...headers(),
+    ...(body !== undefined && { "Content-Type": "application/json" }),
+    ...(request !== undefined && { "X-Request-Id": request }),
+  };
+  if (form !== undefined) return sendForm(method, path, given, form, signal);
   try {
     return await fetch(path, {
       method,
-      headers: {
-        ...headers(),
-        ...(body !== undefined && { "Content-Type": "application/json" }),
-        ...(request !== undefined && { "X-Request-Id": request }),
-      },
+      headers: given,
       body: body === undefined ? null : JSON.stringify(body),
       signal: signal ?? null,
       keepalive,
@@ -94,6 +103,51 @@ async function exchange(method: string, path: string, options: Options = {}): Pr
     if (signal?.aborted) throw error;
     throw new Unreachable();
   }
+}
+
+/** As `fetch`, which cannot tell how far an upload is: hence the older way. */
+function sendForm(
+  method: string,
+  path: string,
+  given: Record<string, string>,
+  { files, onSent }: NonNullable<Options["form"]>,
+  signal?: AbortSignal,
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const bytes = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = bytes.writable.getWriter();
+    const fail = (error: Error): void => {
+      reject(error);
+      void writer.abort(error).catch(() => undefined); // whoever reads it is told
+    };
+    let read = 0;
+    const readOn = (): void => {
+      const text = request.responseText.slice(read);
+      read += text.length;
+      void writer.write(new TextEncoder().encode(text)).catch(() => undefined); // nobody reads it any more
+    };
+    request.open(method, path);
+    for (const [name, value] of Object.entries(given)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => onSent(event.loaded, event.total);
+    request.onreadystatechange = () => {
+      if (request.readyState !== XMLHttpRequest.HEADERS_RECEIVED) return;
+      const body = [204, 205, 304].includes(request.status) ? null : bytes.readable;
+      const retry = request.getResponseHeader("Retry-After");
+      resolve(new Response(body, { status: request.status, headers: retry === null ? {} : { "Retry-After": retry } }));
+    };
+    request.onprogress = readOn;
+    request.onload = () => {
+      readOn();
+      void writer.close().catch(() => undefined);
+    };
+    request.onerror = () => fail(new Unreachable());
+    request.onabort = () => fail(new DOMException("It was left.", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort());
+    const form = new FormData();
+    for (const file of files) form.append("file", file);
+    request.send(form);
+  });
 }
 
 /** The answer, where it is a good one; otherwise Refused. */
@@ -283,28 +337,57 @@ export const files = async (chatId: number, signal?: AbortSignal): Promise<ChatF
 export const removeFile = (chatId: number, fileId: number): Promise<void> =>
   ask("DELETE", `/chats/${chatId}/files/${fileId}`);
 
-/** Sends a file. `fetch` cannot tell how far an upload is, hence the older way. */
-export function uploadFile(
-  chatId: number,
-  file: File,
-  onProgress: (sent: number, total: number) => void,
-  signal: AbortSignal,
-): Promise<ChatFile> {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", `/chats/${chatId}/files`);
-    for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
-    request.onerror = () => reject(new Unreachable());
-    request.onabort = () => reject(new DOMException("The upload was cancelled.", "AbortError"));
-    request.onload = () => {
-      const [stored] = request.status < 300 ? (JSON.parse(request.responseText) as { files: ChatFile[] }).files : [];
-      if (stored !== undefined) resolve(stored);
-      else reject(refusal(request.status, request.responseText, null));
-    };
-    signal.addEventListener("abort", () => request.abort());
-    const form = new FormData();
-    form.append("file", file);
-    request.send(form);
-  });
+/** Sends a file. */
+export async function uploadFile(chatId: number, file: File, onSent: OnSent, signal: AbortSignal): Promise<ChatFile> {
+  const form = { files: [file], onSent };
+  const { files: stored } = await ask<{ files: [ChatFile] }>("POST", `/chats/${chatId}/files`, { form, signal });
+  return stored[0];
+}
+
+// ---- tasks ----------------------------------------------------------------------------------------
+
+/** How a task is asked for: the id by which it can be ended, and what ends it by leaving. */
+export interface Asking {
+  request: string;
+  signal: AbortSignal;
+}
+
+/** What a task's stream tells on the way to its end. */
+export type TaskEvent<Done> =
+  | { kind: "progress"; progress: TaskProgress }
+  | { kind: "token"; text: string }
+  | { kind: "done"; done: Done };
+
+export interface SummaryWishes {
+  max_words: number;
+  share: number;
+  model: string | null;
+}
+
+/** Makes a text or a file short. The file is not kept. */
+export function summarize(
+  source: string | File,
+  wishes: SummaryWishes,
+  onSent: OnSent,
+  asking: Asking,
+): AsyncGenerator<TaskEvent<Summary>> {
+  if (typeof source === "string") {
+    const body = { text: source, ...wishes, stream: true } satisfies Schemas["SummarizeBody"];
+    return task(stream("POST", "/summarize", { body, ...asking }));
+  }
+  const form = { files: [source], onSent };
+  return task(stream("POST", `/summarize/file${query({ ...wishes, stream: "true" })}`, { form, ...asking }));
+}
+
+async function* task<Done>(events: AsyncGenerator<ServerEvent>): AsyncGenerator<TaskEvent<Done>> {
+  for await (const { name, data } of events) {
+    if (name === "progress") yield { kind: "progress", progress: JSON.parse(data) as TaskProgress };
+    else if (name === "token") yield { kind: "token", text: (JSON.parse(data) as { text: string }).text };
+    else if (name === "error") throw failure(data);
+    else if (name === "done") {
+      yield { kind: "done", done: JSON.parse(data) as Done };
+      return;
+    }
+  }
+  throw new Unreachable();
 }

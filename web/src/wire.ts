@@ -223,3 +223,28 @@ export type AnswerEvent =
   | { kind: "token"; text: string }
   | { kind: "done"; done: Done }
   | { kind: "error"; error: ErrorBody };
+
+/** How far a task is: so many of so many of what `phase` names. */
+export interface TaskProgress {
+  phase: string;
+  done: number;
+  total: number;
+}
+
+/** What every task tells of itself when it has ended. */
+export interface TaskReport {
+  id: string;
+  model: string;
+  finish_reason: string;
+  usage: Usage;
+  timing: { total_ms: number };
+}
+
+export interface Summary extends TaskReport {
+  summary: string;
+  words: number;
+  /** Of the text's characters, how many the model was given. */
+  share_read: number;
+  parts: number;
+  rounds: number;
+}

@@ -281,7 +281,7 @@ class Opened {
   /** A conversation has come to be on the server. */
   adopt(conversation: Conversation, id: number): void {
     this.#kept.set(id, conversation);
-    if (conversation === this.current) view.open(id);
+    if (conversation === this.current) view.become(id);
   }
 
   #forget(): void {

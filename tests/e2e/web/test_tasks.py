@@ -1,0 +1,69 @@
+"""The pages of the language tasks, before a real server with the starter model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Server, until
+from tests.e2e.web.conftest import Web
+
+STORY = "".join(
+    f"On day {day} the crew led line {day} through the fairlead at the bow, and it did not chafe. "
+    for day in range(150)
+)
+
+
+def opened(web: Web, server: Server, task: str) -> Page:
+    """A task's page, opened from the list of tasks."""
+    page = web.open(server.url, name="Tess")
+    page.get_by_role("navigation", name="Tasks").get_by_role("link", name=task).click()
+    expect(page.get_by_role("heading", name=task, level=1)).to_be_visible()
+    return page
+
+
+def idle(server: Server) -> bool:
+    """Whether the engine has nothing to do."""
+    with server.http() as http:
+        return all(model["running"] + model["waiting"] == 0 for model in http.get("/queue").json()["models"])
+
+
+def test_a_file_is_summarised_and_the_summary_stays(web: Web, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "story.md").write_text(STORY[:2000])
+    page = opened(web, server, "Summarise")
+    expect(page.get_by_label("Text")).to_be_focused()
+    page.get_by_label("File", exact=True).set_input_files(tmp_path / "story.md")
+    expect(page.get_by_role("list", name="Text")).to_contain_text("story.md 2.0 kB")
+    page.get_by_label("Words at most").fill("20")
+    page.get_by_role("button", name="Summarise").click()
+    summary = page.get_by_role("region", name="Summary")
+    figures = summary.get_by_role("list", name="Figures")
+    expect(figures).to_contain_text(re.compile(r"1 part in 1 round.*all of the text was read"))
+    text = summary.locator(".prose").inner_text()
+    assert 0 < len(text.split()) <= 20
+    with page.expect_download() as download:
+        summary.get_by_role("button", name="Save summary").click()
+    assert download.value.suggested_filename == "story.md"
+    assert Path(download.value.path()).read_text().split() == text.split()
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+    page.go_back()
+    expect(summary.locator(".prose")).to_have_text(text)
+
+
+def test_a_summary_is_stopped_on_the_server_and_what_is_wrong_is_said(web: Web, server: Server) -> None:
+    web.seen.expected = ("400", "404")
+    page = opened(web, server, "Summarise")
+    page.get_by_label("Text").fill(STORY)
+    page.get_by_label("Words at most").fill("3")
+    page.get_by_role("button", name="Summarise").click()
+    expect(page.get_by_role("alert")).to_contain_text("10")
+    expect(page.get_by_label("Words at most")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Words at most").fill("300")
+    page.get_by_role("button", name="Summarise").click()
+    expect(page.get_by_role("progressbar", name="Parts are summarised")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("note")).to_have_text("It was stopped before its end.")
+    until(lambda: idle(server), within_s=5)
