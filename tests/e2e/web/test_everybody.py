@@ -65,6 +65,18 @@ def account(page: Page) -> None:
     expect(page.get_by_role("menu")).to_be_visible()
 
 
+def task(page: Page, name: str) -> None:
+    page.get_by_role("navigation", name="Tasks").get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+
+
+def summarize(page: Page) -> None:
+    task(page, "Summarise")
+    page.get_by_label("Text").fill("A rope that chafes wears out.")
+    page.get_by_role("button", name="Summarise").click()
+    expect(page.get_by_role("region", name="Summary").get_by_role("list", name="Figures")).to_be_visible()
+
+
 SCREENS: dict[str, Callable[[Page], None]] = {
     "conversation": conversation,
     "models": models,
@@ -75,6 +87,7 @@ SCREENS: dict[str, Callable[[Page], None]] = {
     "link": link,
     "edit": edit,
     "account": account,
+    "summarize": summarize,
     "undo": undo,  # the last: what is deleted is gone with its page
 }
 
