@@ -7,9 +7,12 @@ import type {
   ChatFile,
   ChatSettings,
   ChatPage,
+  Collection,
+  Collections,
   Done,
   ErrorBody,
   Estimate,
+  Found,
   Health,
   Me,
   Model,
@@ -18,6 +21,7 @@ import type {
   Queue,
   Schemas,
   Summary,
+  TablePreview,
   TaskProgress,
 } from "./wire";
 
@@ -378,6 +382,45 @@ export function summarize(
   const form = { files: [source], onSent };
   return task(stream("POST", `/summarize/file${query({ ...wishes, stream: "true" })}`, { form, ...asking }));
 }
+
+/** How a table's file is to be read; what is left out is found out. */
+export interface TableReading {
+  text_column: string | null;
+  delimiter: string | null;
+  encoding: string | null;
+}
+
+/** Of a column: a value, some values, or a range. */
+export type Filter = string | string[] | { from?: number; to?: number };
+
+export interface SearchWishes {
+  query: string;
+  top_k: number;
+  filters: Record<string, Filter>;
+}
+
+export const collections = async (): Promise<Collection[]> => (await ask<Collections>("GET", "/collections")).collections;
+
+/** How a file would be read as a table. Nothing of it is kept. */
+export const previewTable = (file: File, reading: TableReading, onSent: OnSent, asking: Asking): Promise<TablePreview> =>
+  ask("POST", `/collections/preview${query({ ...reading })}`, { form: { files: [file], onSent }, ...asking });
+
+/** A collection of a table's rows; their embedding goes on by itself. */
+export const createCollection = (
+  name: string,
+  file: File,
+  reading: TableReading,
+  onSent: OnSent,
+  asking: Asking,
+): Promise<Collection> =>
+  ask("POST", `/collections/file${query({ name, ...reading })}`, { form: { files: [file], onSent }, ...asking });
+
+/** `leaving`: also while the page is being closed. */
+export const deleteCollection = (name: string, leaving = false): Promise<void> =>
+  ask("DELETE", `/collections/${encodeURIComponent(name)}`, { keepalive: leaving });
+
+export const searchCollection = (name: string, wishes: SearchWishes, asking: Asking): Promise<Found> =>
+  ask("POST", `/collections/${encodeURIComponent(name)}/search`, { body: wishes, ...asking });
 
 async function* task<Done>(events: AsyncGenerator<ServerEvent>): AsyncGenerator<TaskEvent<Done>> {
   for await (const { name, data } of events) {

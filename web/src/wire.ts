@@ -248,3 +248,58 @@ export interface Summary extends TaskReport {
   parts: number;
   rounds: number;
 }
+
+export type Cell = string | number | null;
+export type Row = Record<string, Cell>;
+
+export interface Column {
+  name: string;
+  type: "text" | "number";
+}
+
+/** Rows that can be found by the meaning of one of their columns. */
+export interface Collection {
+  name: string;
+  state: "embedding" | "ready" | "failed";
+  model: string;
+  text_column: string;
+  text_column_guessed: boolean;
+  columns: Column[];
+  row_count: number;
+  embedded_count: number;
+  skipped_count: number;
+  /** How it is searched; `recall` of what an exact search finds. */
+  index: { kind: "exact" | "approximate"; recall: number | null };
+  builtin: boolean;
+  error: string | null;
+}
+
+export interface Collections {
+  collections: Collection[];
+}
+
+/** How a table's file is read, and its first rows. */
+export interface TablePreview {
+  columns: Column[];
+  text_column: string;
+  text_column_guessed: boolean;
+  delimiter: string | null;
+  encoding: string | null;
+  rows: Row[];
+  row_count: number;
+}
+
+export interface Hit {
+  id: number;
+  row: Row;
+  text: string;
+  score: number;
+}
+
+export interface Found {
+  results: Hit[];
+  /** Rows that were looked at. */
+  searched: number;
+  state: Collection["state"];
+  took_ms: number;
+}

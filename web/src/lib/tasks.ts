@@ -2,6 +2,7 @@
 
 export const TASKS = [
   { task: "summarize", label: "Summarise", about: "Long texts and files made short" },
+  { task: "search", label: "Search", about: "Rows of tables, found by meaning" },
 ] as const;
 
 export type Task = (typeof TASKS)[number]["task"];

@@ -19,7 +19,7 @@ class Summarizing {
   name = $state("summary");
   round = $state(0);
 
-  readonly work = new Work("summarize");
+  readonly work = new Work("summarize", () => "The summary is ready.");
 
   get empty(): boolean {
     return this.file === null && this.text.trim() === "";

@@ -24,8 +24,14 @@ export class Work {
   #request = "";
   #leaving = new AbortController();
 
-  /** @param task  whose page it is on: who has left it is told when it has ended */
-  constructor(private readonly task: Task) {}
+  /**
+   * @param task      whose page it is on: who has left it is told when it has ended
+   * @param finished  what is said then, where it came to a good end
+   */
+  constructor(
+    private readonly task: Task,
+    private readonly finished: () => string,
+  ) {}
 
   /** Have it done, unless something goes on already; false where it came to no end. */
   async run(does: (asking: api.Asking) => Promise<void>): Promise<boolean> {
@@ -72,9 +78,13 @@ export class Work {
   }
 
   #tell(): void {
+    const text = this.problem?.message ?? (this.stopped ? "Stopped." : this.finished());
+    if (view.task === this.task) {
+      if (this.problem === null) view.say(text); // a problem is an alert where it is shown
+      return;
+    }
     const { label } = TASKS.find(({ task }) => task === this.task) ?? { label: "" };
-    const how = this.problem !== null ? "failed" : this.stopped ? "stopped" : "finished";
-    if (view.task === this.task) view.say(`${label}: ${how}.`);
-    else view.toast(`${label}: ${how}.`, { label: "Show", run: () => view.openTask(this.task) }, this.problem !== null);
+    const back = { label: "Show", run: () => view.openTask(this.task) };
+    view.toast(`${label}: ${text}`, back, this.problem !== null);
   }
 }
