@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fairlead import checks
 from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
+from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
@@ -42,6 +43,7 @@ class Services:
     conversations: Conversations
     documents: ChatDocuments
     summaries: Summaries
+    answers: Answers
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:

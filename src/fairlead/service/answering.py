@@ -1,0 +1,311 @@
+"""Questions answered from given texts alone: the passages nearest in meaning, then one answer from them, or none.
+
+Owns what the model is asked, and when it is not asked at all: where no passage is near enough to the question, the
+answer is that nothing is known. Embedding and answering are work of who asked, like any other request's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.engine.messages import FinishReason
+from fairlead.errors import InvalidRequest, PromptTooLong
+from fairlead.service.answer import Answer, Result
+from fairlead.service.embeddings import Embedded as Vectors
+from fairlead.service.generation import Generator
+from fairlead.service.model import Lease
+from fairlead.service.prompt import Message
+from fairlead.service.request import GenerationRequest
+from fairlead.service.sources import Candidate, Source, fitting, scored, text_of
+
+T = TypeVar("T")
+
+THRESHOLD: Final = 0.35
+"""The cosine below which a passage is not taken to be about the question."""
+TOP_K: Final = 5
+MAX_TOKENS: Final = 256
+
+_EMBEDDED_AT_ONCE: Final = 512
+"""Texts after which the progress is told."""
+_QUESTION_CHARS: Final = 4_000
+"""Of a question that passages are compared with; a longer one is no question any more."""
+_LEAST_ROOM: Final = 32
+"""Tokens of passages; with fewer there is nothing to answer from."""
+_SYSTEM: Final = (
+    "You answer a question from the given passages and from nothing else, briefly and in the question's language. "
+    "If the passages do not say it, write only: I do not know."
+)
+_ASK: Final = "Passages:\n\n{passages}\n\nQuestion: {question}"
+_NOT_KNOWN: Final = "I do not know"
+_NOTHING_NEAR: Final = f"{_NOT_KNOWN}: nothing in what I was given is about this question."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A question, and what it is to be answered from.
+
+    Attributes:
+        question: in words.
+        among: what may answer it, in the order in which it stands.
+        asking: who asks which model, and how the answer is drawn; it has no prompt.
+        top_k: how many passages the model is given at most.
+        threshold: the least score of the best passage for which the model is asked.
+    """
+
+    question: str
+    among: Sequence[Candidate]
+    asking: GenerationRequest
+    top_k: int = TOP_K
+    threshold: float = THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """So many of so many texts are embedded."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the model is given, best first; nothing where `best_score`, None of no text at all, is too low."""
+
+    sources: Sequence[Source]
+    best_score: float | None
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The next piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The answer, and what it took. `answered` is whether it is more than that nothing is known."""
+
+    id: str
+    model: str
+    answered: bool
+    answer: str
+    sources: Sequence[Source]
+    best_score: float | None
+    threshold: float
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    embedded_tokens: int
+    search_ms: float
+    ttft_ms: float | None
+    total_ms: float
+
+
+Step = Embedded | Found | Words | Answered
+
+
+class Embeddings(Protocol):
+    """Texts as vectors, as somebody's work: see `embeddings.Embeddings`."""
+
+    async def embed_for(self, user_name: str, texts: Sequence[str]) -> Vectors:
+        """The vectors of texts, each of length 1; one past the model's context by what fits."""
+
+
+class _Stopped(Exception):
+    """It was ended before there was an answer."""
+
+    def __init__(self, reason: FinishReason) -> None:
+        self.reason = reason
+
+
+class Answers:
+    """Answers from texts, by the models of one server."""
+
+    def __init__(self, generator: Generator, embeddings: Embeddings) -> None:
+        self._generator = generator
+        self._embeddings = embeddings
+
+    async def answer(self, wish: Wish, request_id: str) -> AsyncGenerator[Step]:
+        """The progress, what was found, the answer as it is written, and last of all the whole. Closing it stops it.
+
+        `cancel` of the generator with this id ends it too, with what there is.
+
+        Raises:
+            InvalidRequest: there is no question, or the model answers none.
+            PromptTooLong: the model's context is too short for the question and anything to answer it from.
+            ModelNotFound, ModelNotReady, DownloadError, DoesNotFit, Draining, QueueFull, TokensUsedUp, EngineFailed
+        """
+        if not wish.question.strip():
+            raise InvalidRequest("There is no question.", param="question")
+        async with self._generator.admit(wish.asking) as lease:
+            work = _Work(self._generator, self._embeddings, lease, wish, request_id)
+            async with aclosing(work.steps()) as steps:
+                async for step in steps:
+                    yield step
+
+
+@dataclass(slots=True)
+class _Work:
+    """One question being answered."""
+
+    generator: Generator
+    embeddings: Embeddings
+    lease: Lease
+    wish: Wish
+    request_id: str
+    begun: float = field(default_factory=time.monotonic)
+    embedded_tokens: int = 0
+    search_ms: float = 0.0
+    found: Found | None = None
+    passages: str = ""
+    """What was found, in the order in which it stands."""
+    result: Result | None = None
+
+    async def steps(self) -> AsyncGenerator[Step]:
+        """As `Answers.answer` gives them."""
+        room = await asyncio.to_thread(self._room)
+        said = ""
+        try:
+            vectors: list[NDArray[np.float32]] = []
+            async with aclosing(self._embed(vectors)) as progress:
+                async for step in progress:
+                    yield step
+            found = self.found = await asyncio.to_thread(self._choose, np.concatenate(vectors), room)
+            self.search_ms = self._passed_ms()
+            yield found
+            if not found.sources:
+                yield self._answered(_NOTHING_NEAR, "stop")
+                return
+            async with await self._ask() as answer:
+                async for piece in answer.pieces():
+                    said += piece.text
+                    yield Words(piece.text)
+            self.result = answer.result
+            assert self.result is not None, "it was read to its end"
+            reason = self.result.finish_reason
+        except _Stopped as stopped:
+            reason = stopped.reason
+        yield self._answered(said.strip(), reason)
+
+    async def _embed(self, vectors: list[NDArray[np.float32]]) -> AsyncGenerator[Embedded]:
+        """Embed the question and what has no vector yet, into `vectors` in this order."""
+        waiting = [candidate.meant for candidate in self.wish.among if candidate.vector is None]
+        texts = [self.wish.question[:_QUESTION_CHARS], *waiting]
+        for begin in range(0, len(texts), _EMBEDDED_AT_ONCE):
+            if len(texts) > _EMBEDDED_AT_ONCE:
+                yield Embedded(begin, len(texts))
+            some = texts[begin : begin + _EMBEDDED_AT_ONCE]
+            embedded = await self._unless_stopped(self.embeddings.embed_for(self.wish.asking.user, some))
+            self.embedded_tokens += embedded.tokens
+            vectors.append(embedded.vectors)
+
+    def _choose(self, embedded: NDArray[np.float32], room: int) -> Found:
+        """Rank what there is, and choose what the model is given. Takes its time."""
+        question, new = embedded[0], iter(embedded[1:])
+        vectors = [next(new) if candidate.vector is None else candidate.vector for candidate in self.wish.among]
+        sources = scored(self.wish.among, np.array(vectors), question)
+        best = max((source.score for source in sources), default=None)
+        if best is None or best < self.wish.threshold:
+            return Found((), best, self.wish.threshold)
+        chosen = fitting(sources, self.wish.top_k, room, self._count)
+        self.passages = text_of([chosen[place] for place in sorted(chosen)])
+        return Found(tuple(chosen.values()), best, self.wish.threshold)
+
+    async def _ask(self) -> Answer:
+        request = replace(
+            self.wish.asking,
+            model=self.lease.model.name,
+            messages=_messages(self.passages, self.wish.question),
+            system="",
+            max_tokens=self._longest(),
+            timeout_s=self._left_s(),
+        )
+        (answer,) = await self.generator.begin(self.lease, request, self.request_id, arrived=time.monotonic())
+        return answer
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """What some work comes to; _Stopped where it is cancelled by its id, or takes too long."""
+        task = asyncio.ensure_future(work)
+        try:
+            with self.generator.cancellable(self.request_id, self.wish.asking.user, task.cancel):
+                done, _ = await asyncio.wait({task}, timeout=self._left_s())
+            if not done:
+                raise _Stopped("timeout")
+            if task.cancelled():
+                raise _Stopped("cancelled")
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _left_s(self) -> float | None:
+        """Of the time that was given; _Stopped where it is over."""
+        if self.wish.asking.timeout_s is None:
+            return None
+        left_s = self.wish.asking.timeout_s - (time.monotonic() - self.begun)
+        if left_s <= 0:
+            raise _Stopped("timeout")
+        return left_s
+
+    def _longest(self) -> int:
+        """Tokens that the answer may have: never so many that half the context is not left for its prompt."""
+        return min(self.wish.asking.max_tokens or MAX_TOKENS, self.lease.model.context_length // 2)
+
+    def _room(self) -> int:
+        """Tokens for the passages. PromptTooLong where they are too few."""
+        model = self.lease.model
+        rest = len(model.template.render(_messages("", self.wish.question)))
+        room = model.context_length - rest - self._longest()
+        room -= room // 50  # put together, passages may have a few tokens more than they have apart
+        if room < _LEAST_ROOM:
+            raise PromptTooLong(
+                f"The context of {model.name} is {model.context_length} tokens, and the question takes {rest}: too few "
+                "are left for passages to answer from. Ask in fewer words, or load the model with a larger "
+                "context_length.",
+                param="question",
+                details={"tokens": rest, "context_length": model.context_length},
+            )
+        return room
+
+    def _count(self, text: str) -> int:
+        return len(self.lease.model.tokenizer.encode(text))
+
+    def _passed_ms(self) -> float:
+        return round((time.monotonic() - self.begun) * 1000, 2)
+
+    def _answered(self, text: str, reason: FinishReason) -> Answered:
+        found = self.found or Found((), None, self.wish.threshold)
+        usage = None if self.result is None else self.result.usage
+        first_ms = None if self.result is None else self.result.timing.ttft_ms
+        return Answered(
+            id=self.request_id,
+            model=self.lease.model.name,
+            answered=bool(text) and not text.casefold().startswith(_NOT_KNOWN.casefold()),
+            answer=text,
+            sources=found.sources,
+            best_score=found.best_score,
+            threshold=found.threshold,
+            finish_reason=reason,
+            prompt_tokens=0 if usage is None else usage.prompt_tokens,
+            completion_tokens=0 if usage is None else usage.completion_tokens,
+            cached_tokens=0 if usage is None else usage.cached_tokens,
+            embedded_tokens=self.embedded_tokens,
+            search_ms=self.search_ms,
+            ttft_ms=None if first_ms is None else round(self.search_ms + first_ms, 2),
+            total_ms=self._passed_ms(),
+        )
+
+
+def _messages(passages: str, question: str) -> tuple[Message, ...]:
+    return Message("system", _SYSTEM), Message("user", _ASK.format(passages=passages, question=question))

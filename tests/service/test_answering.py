@@ -1,0 +1,156 @@
+"""Questions answered from texts: what is chosen, what the model is given, and how it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.documents.messages import Passage
+from fairlead.errors import PromptTooLong, RequestNotFound
+from fairlead.service.answering import Answered, Answers, Found, Wish
+from fairlead.service.embeddings import Embedded
+from fairlead.service.generation import Generator
+from fairlead.service.metrics import Metrics
+from fairlead.service.request import GenerationRequest
+from fairlead.service.sources import Source, fitting, of_context, of_file, scored, text_of, written
+from fairlead.service.users import Users
+from tests.served import HELLO, TOKENIZER
+from tests.service.attached import HashingEmbedder
+from tests.service.conftest import MakeRegistry
+
+HENS = "Hens may be kept, six at most and no cocks."
+RENT = "The rent is 96 pounds a year."
+RULES = f"# Rules\n\n{HENS * 9}\n\n{RENT * 12}\n\n{'Ponds are welcome. ' * 45}"
+
+
+class Vectors:
+    """`embed_for` by counted words; it waits while it is `held`."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self._embedder = HashingEmbedder()
+
+    async def embed_for(self, user_name: str, texts: Sequence[str]) -> Embedded:
+        while self.held:  # noqa: ASYNC110  (what tests wait for has no event)
+            await asyncio.sleep(0.01)
+        return Embedded("hashing", await self._embedder.embed(texts), len(texts))
+
+
+@pytest.fixture
+async def made(make: MakeRegistry) -> tuple[Generator, Vectors, Answers]:
+    registry = make(context_length=2048)
+    await registry.load("hello")
+    generator = Generator(registry, Metrics(registry.engine_stats), Users({}, 9), max_waiting=9)
+    vectors = Vectors()
+    return generator, vectors, Answers(generator, vectors)
+
+
+def wish(question: str, text: str = RULES, **changes: object) -> Wish:
+    given = {"question": question, "among": of_context(text), "asking": GenerationRequest(max_tokens=64), **changes}
+    return Wish(**given)  # type: ignore[arg-type]  # a test's own
+
+
+async def whole(answers: Answers, asked: Wish, request_id: str = "one") -> Answered:
+    async with aclosing(answers.answer(asked, request_id)) as steps:
+        found = [step async for step in steps]
+    assert isinstance(found[-1], Answered)
+    return found[-1]
+
+
+# ---- what is chosen -------------------------------------------------------------------------------
+
+
+@given(st.text(alphabet="ab. \n!?語", max_size=600))
+def test_a_contexts_passages_stand_where_they_say(text: str) -> None:
+    found = [candidate.source for candidate in of_context(text)]
+    for source in found:
+        assert text[source.start : source.end] == source.text == source.text.strip() != ""
+    assert "".join("".join(source.text for source in found).split()) == "".join(text.split())
+
+
+def test_a_file_is_labelled_and_its_white_space_left_out() -> None:
+    passages = [Passage(text=" \n"), Passage(text="Hens.\n", heading="Animals", page=3)]
+    (candidate,) = of_file("rules.pdf", passages)
+    assert candidate.meant == "Animals\nHens.\n"
+    assert written(candidate.source) == "[rules.pdf · page 3]\nHens."
+
+
+def test_the_best_that_fit_are_taken_and_the_very_best_cut() -> None:
+    texts = {"one": 0.2, "a long one " * 30: 0.9, "two": 0.5, "three": 0.4}
+    sources = [Source(kind="context", text=text, score=score, start=0, end=1) for text, score in texts.items()]
+    assert list(fitting(sources, 3, 2000, len)) == [1, 2, 3]
+    cut = fitting(sources, 3, 40, len)
+    assert list(cut) == [1]
+    assert ("a long one " * 30).startswith(cut[1].text)
+    assert len(cut[1].text) == cut[1].end
+    assert 20 < len(cut[1].text) <= 38
+    assert list(fitting(sources[::2], 3, 10, len)) == [1, 0]
+
+
+def test_scores_are_cosines() -> None:
+    candidates = of_context("One.\n\n" * 3)
+    vectors = np.eye(2, dtype=np.float32)[: len(candidates)]
+    (source,) = scored(candidates, vectors, np.array([0.6, 0.8], np.float32))
+    assert source.score == pytest.approx(0.6)
+    assert scored([], np.empty((0,), np.float32), vectors[0]) == []
+
+
+# ---- what is answered -----------------------------------------------------------------------------
+
+
+async def test_the_model_is_given_what_was_found_in_its_order(made: tuple[Generator, Vectors, Answers]) -> None:
+    generator, _, answers = made
+    steps = answers.answer(wish("The rent, and hens, how many may be kept?", top_k=2), "one")
+    async with aclosing(steps):
+        found = await anext(steps)
+        assert isinstance(found, Found)
+        await anext(steps)
+        (answer,) = generator.under_way()
+        prompt = TOKENIZER.decode(list(answer.context.tokens))
+    first, second = sorted(found.sources, key=lambda source: source.start or 0)
+    assert text_of([first, second]) in prompt
+    assert prompt.index("nothing else") < prompt.index(HENS) < prompt.index(RENT) < prompt.index("Question: The rent")
+    assert prompt.count("Ponds") < 45  # the rest of them was not among the best two
+    assert not generator.under_way()
+
+
+async def test_what_is_under_the_threshold_costs_no_token(made: tuple[Generator, Vectors, Answers]) -> None:
+    _, _, answers = made
+    refused = await whole(answers, wish("zebra", threshold=0.5))
+    assert (refused.answered, refused.sources, refused.prompt_tokens) == (False, (), 0)
+    assert refused.best_score is not None
+    assert 0 < refused.best_score < 0.5
+    nothing = await whole(answers, wish("zebra", among=[]))
+    assert (nothing.answered, nothing.best_score) == (False, None)
+    asked = await whole(answers, wish("zebra", threshold=refused.best_score))
+    assert (asked.answered, asked.answer) == (True, HELLO)
+
+
+@pytest.mark.parametrize("how", ["by its id", "by its time"])
+async def test_it_can_be_ended_while_texts_are_embedded(made: tuple[Generator, Vectors, Answers], how: str) -> None:
+    generator, vectors, answers = made
+    vectors.held = True
+    timeout_s = 0.1 if how == "by its time" else None
+    asked = wish("hens", asking=GenerationRequest(user="anna", timeout_s=timeout_s))
+    task = asyncio.create_task(whole(answers, asked))
+    await asyncio.sleep(0.05)
+    if how == "by its id":
+        with pytest.raises(RequestNotFound):
+            generator.cancel("one", "ben")
+        generator.cancel("one", "anna")
+    ended = await task
+    assert ended.finish_reason == ("cancelled" if how == "by its id" else "timeout")
+    assert (ended.answered, ended.answer, ended.sources) == (False, "", ())
+    with pytest.raises(RequestNotFound):
+        generator.cancel("one")
+
+
+async def test_a_question_that_leaves_no_room_is_refused(made: tuple[Generator, Vectors, Answers]) -> None:
+    with pytest.raises(PromptTooLong):
+        await whole(made[2], wish("hens " * 900))
