@@ -3,6 +3,7 @@
 import { eventsOf, type ServerEvent } from "./lib/sse";
 import type {
   AnswerEvent,
+  Answered,
   Chat,
   ChatFile,
   ChatSettings,
@@ -13,6 +14,7 @@ import type {
   ErrorBody,
   Estimate,
   Found,
+  GivenSources,
   Health,
   Me,
   Model,
@@ -357,9 +359,10 @@ export interface Asking {
 }
 
 /** What a task's stream tells on the way to its end. */
-export type TaskEvent<Done> =
+export type TaskEvent<Done, Part = never> =
   | { kind: "progress"; progress: TaskProgress }
   | { kind: "token"; text: string }
+  | { kind: "part"; part: Part }
   | { kind: "done"; done: Done };
 
 export interface SummaryWishes {
@@ -422,10 +425,42 @@ export const deleteCollection = (name: string, leaving = false): Promise<void> =
 export const searchCollection = (name: string, wishes: SearchWishes, asking: Asking): Promise<Found> =>
   ask("POST", `/collections/${encodeURIComponent(name)}/search`, { body: wishes, ...asking });
 
-async function* task<Done>(events: AsyncGenerator<ServerEvent>): AsyncGenerator<TaskEvent<Done>> {
+export interface AnswerWishes {
+  question: string;
+  top_k: number;
+  /** The score that a source must have; null for the server's own. */
+  threshold: number | null;
+  model: string | null;
+}
+
+/** What an answer is drawn from: a text, files that are not kept, or a collection. */
+export type AnswerFrom = { context: string } | { collection: string } | { files: readonly File[] };
+
+/** Answers a question from what is given and nothing else; tells the sources before the answer. */
+export function answerFrom(
+  from: AnswerFrom,
+  wishes: AnswerWishes,
+  onSent: OnSent,
+  asking: Asking,
+): AsyncGenerator<TaskEvent<Answered, GivenSources>> {
+  if ("files" in from) {
+    const form = { files: from.files, onSent };
+    return task(stream("POST", `/answer/file${query({ ...wishes, stream: "true" })}`, { form, ...asking }), "sources");
+  }
+  const { threshold, ...others } = wishes;
+  const body = { ...from, ...others, ...(threshold !== null && { threshold }), stream: true } satisfies Schemas["AnswerBody"];
+  return task(stream("POST", "/answer", { body, ...asking }), "sources");
+}
+
+/** @param part  the event that tells something of the task's own on the way */
+async function* task<Done, Part = never>(
+  events: AsyncGenerator<ServerEvent>,
+  part?: string,
+): AsyncGenerator<TaskEvent<Done, Part>> {
   for await (const { name, data } of events) {
     if (name === "progress") yield { kind: "progress", progress: JSON.parse(data) as TaskProgress };
     else if (name === "token") yield { kind: "token", text: (JSON.parse(data) as { text: string }).text };
+    else if (name === part) yield { kind: "part", part: JSON.parse(data) as Part };
     else if (name === "error") throw failure(data);
     else if (name === "done") {
       yield { kind: "done", done: JSON.parse(data) as Done };

@@ -303,3 +303,36 @@ export interface Found {
   state: Collection["state"];
   took_ms: number;
 }
+
+/** What an answer was drawn from, and where it stands. */
+export interface AnswerSource {
+  kind: "context" | "file" | "row";
+  text: string;
+  score: number;
+  /** Of files. */
+  name?: string;
+  page?: number;
+  line_from?: number;
+  line_to?: number;
+  /** Of rows. */
+  collection?: string;
+  row_id?: number;
+}
+
+/** What was found before an answer is written. */
+export interface GivenSources {
+  sources: AnswerSource[];
+  best_score: number | null;
+  threshold: number;
+}
+
+export interface Answered extends GivenSources {
+  id: string;
+  model: string;
+  /** False where nothing that was given tells it. */
+  answered: boolean;
+  answer: string;
+  finish_reason: string;
+  usage: Usage;
+  timing: { search_ms: number; ttft_ms: number | null; total_ms: number };
+}

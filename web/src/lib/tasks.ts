@@ -1,6 +1,7 @@
 /** The language tasks that have pages of their own beside the conversations. */
 
 export const TASKS = [
+  { task: "answer", label: "Answer", about: "A question, answered from given sources alone" },
   { task: "summarize", label: "Summarise", about: "Long texts and files made short" },
   { task: "search", label: "Search", about: "Rows of tables, found by meaning" },
 ] as const;

@@ -48,7 +48,7 @@ class Summarizing {
       } else if (event.kind === "progress") {
         if (event.progress.done === 0) this.round += 1;
         this.work.progress = event.progress;
-      } else {
+      } else if (event.kind === "done") {
         this.written = event.done.summary;
         this.summary = event.done;
       }
