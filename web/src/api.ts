@@ -8,6 +8,8 @@ import type {
   ChatFile,
   ChatSettings,
   ChatPage,
+  Classification,
+  Classified,
   Collection,
   Collections,
   Done,
@@ -450,6 +452,27 @@ export function answerFrom(
   const { threshold, ...others } = wishes;
   const body = { ...from, ...others, ...(threshold !== null && { threshold }), stream: true } satisfies Schemas["AnswerBody"];
   return task(stream("POST", "/answer", { body, ...asking }), "sources");
+}
+
+export interface Label {
+  name: string;
+  description: string | null;
+}
+
+export interface Classifying {
+  labels: (string | Label)[];
+  examples: { text: string; label: string }[];
+  instruction: string | null;
+  model: string | null;
+}
+
+/** Sorts texts under labels; tells each text's as soon as it is known. */
+export function classify(
+  texts: readonly string[],
+  wishes: Classifying,
+  asking: Asking,
+): AsyncGenerator<TaskEvent<Classification, Classified & { index: number }>> {
+  return task(stream("POST", "/classify", { body: { texts, ...wishes, stream: true }, ...asking }), "result");
 }
 
 /** @param part  the event that tells something of the task's own on the way */

@@ -336,3 +336,17 @@ export interface Answered extends GivenSources {
   usage: Usage;
   timing: { search_ms: number; ttft_ms: number | null; total_ms: number };
 }
+
+/** A text's label, and how likely each of the labels is, in the order in which they were given. */
+export interface Classified {
+  label: string;
+  probabilities: Record<string, number>;
+}
+
+export interface Classification {
+  id: string;
+  model: string;
+  results: Classified[];
+  usage: Usage;
+  timing: { total_ms: number };
+}

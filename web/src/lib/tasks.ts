@@ -3,7 +3,8 @@
 export const TASKS = [
   { task: "answer", label: "Answer", about: "A question, answered from given sources alone" },
   { task: "summarize", label: "Summarise", about: "Long texts and files made short" },
-  { task: "search", label: "Search", about: "Rows of tables, found by meaning" },
+  { task: "search", label: "Collections", about: "Rows of tables, found by meaning" },
+  { task: "classify", label: "Classify", about: "Texts sorted under labels" },
 ] as const;
 
 export type Task = (typeof TASKS)[number]["task"];

@@ -28,3 +28,8 @@ export function growing(area: HTMLTextAreaElement): () => void {
   fit();
   return () => area.removeEventListener("input", fit);
 }
+
+/** Brings what has come into being into sight, where it is out of it. */
+export function seen(element: HTMLElement): void {
+  element.scrollIntoView({ block: "nearest" });
+}
