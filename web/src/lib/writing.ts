@@ -29,7 +29,12 @@ export function growing(area: HTMLTextAreaElement): () => void {
   return () => area.removeEventListener("input", fit);
 }
 
-/** Brings what has come into being into sight, where it is out of it. */
+const SEEN_PX = 240;
+
+/** Brings the beginning of what has come into being into sight, where it is below it; what was written above stays as far as it can. */
 export function seen(element: HTMLElement): void {
-  element.scrollIntoView({ block: "nearest" });
+  const frame = element.closest(".frame");
+  if (frame === null) return;
+  const { top, height } = element.getBoundingClientRect();
+  frame.scrollTop += Math.max(0, top + Math.min(height, SEEN_PX) - frame.getBoundingClientRect().bottom);
 }

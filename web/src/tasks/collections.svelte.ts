@@ -26,6 +26,7 @@ class CollectionList {
   #looking: Promise<void> | null = null;
 
   constructor() {
+    server.onReturn(() => void this.refresh());
     addEventListener("pagehide", () => {
       for (const name of this.#timers.keys()) void api.deleteCollection(name, true).catch(() => undefined); // nobody is left to tell
     });
