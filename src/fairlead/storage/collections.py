@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead.storage.tables import Collection as Table
@@ -178,12 +178,6 @@ async def change(connection: AsyncConnection, collection_id: int, **values: Any)
     """Set some fields of a collection that is held."""
     changed = update(Table).where(Table.id == collection_id).values(**values, updated_at=datetime.now(UTC))
     return _collection((await connection.execute(changed.returning(*_COLLECTION))).one())
-
-
-async def stored_bytes(connection: AsyncConnection, person_id: int) -> int:
-    """What a person's collections take."""
-    taken = select(func.sum(Table.size_bytes)).where(Table.person_id == person_id)
-    return int((await connection.execute(taken)).scalar_one() or 0)
 
 
 # ---- rows -----------------------------------------------------------------------------------------
