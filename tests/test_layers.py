@@ -25,7 +25,7 @@ ALLOWED = {
     "service": {
         "errors", "checks", "config", "model_entry", "control_groups", "queue", "gguf", "models", "kernels", "storage",
         "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
-        "documents.cutting", "documents.units",
+        "documents.cutting", "documents.units", "documents.columns",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
