@@ -51,9 +51,7 @@ def streamed(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_a_context_is_answered_from_with_the_passages_that_were_given(http: httpx.Client) -> None:
     answer = http.post("/answer", json={**SURE, "context": CONTEXT}).raise_for_status().json()
     assert (answer["answered"], answer["answer"], answer["finish_reason"]) == (True, HELLO, "stop")
-    scores = [source["score"] for source in answer["sources"]]
-    assert scores == sorted(scores, reverse=True)
-    assert answer["best_score"] == scores[0] > 0.9
+    assert answer["best_score"] == max(source["score"] for source in answer["sources"]) > 0.9
     for source in answer["sources"]:
         assert source["kind"] == "context"
         assert CONTEXT[source["start"] : source["end"]] == source["text"]

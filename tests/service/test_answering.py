@@ -18,7 +18,7 @@ from fairlead.service.embeddings import Embedded
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.request import GenerationRequest
-from fairlead.service.sources import Source, fitting, of_context, of_file, scored, text_of, written
+from fairlead.service.sources import Source, fitting, of_context, of_file, ranked, text_of, written
 from fairlead.service.users import Users
 from tests.served import HELLO, TOKENIZER
 from tests.service.attached import HashingEmbedder
@@ -84,21 +84,22 @@ def test_a_file_is_labelled_and_its_white_space_left_out() -> None:
 def test_the_best_that_fit_are_taken_and_the_very_best_cut() -> None:
     texts = {"one": 0.2, "a long one " * 30: 0.9, "two": 0.5, "three": 0.4}
     sources = [Source(kind="context", text=text, score=score, start=0, end=1) for text, score in texts.items()]
-    assert list(fitting(sources, 3, 2000, len)) == [1, 2, 3]
-    cut = fitting(sources, 3, 40, len)
+    best = [1, 2, 3]
+    assert list(fitting(sources, best, 2000, len)) == best
+    cut = fitting(sources, best, 40, len)
     assert list(cut) == [1]
     assert ("a long one " * 30).startswith(cut[1].text)
     assert len(cut[1].text) == cut[1].end
     assert 20 < len(cut[1].text) <= 38
-    assert list(fitting(sources[::2], 3, 10, len)) == [1, 0]
+    assert list(fitting(sources, [3, 2, 0], 13, len)) == [3, 2]  # as 7 and 5 characters
 
 
-def test_scores_are_cosines() -> None:
-    candidates = of_context("One.\n\n" * 3)
-    vectors = np.eye(2, dtype=np.float32)[: len(candidates)]
-    (source,) = scored(candidates, vectors, np.array([0.6, 0.8], np.float32))
-    assert source.score == pytest.approx(0.6)
-    assert scored([], np.empty((0,), np.float32), vectors[0]) == []
+def test_scores_are_cosines_and_words_count_for_the_order() -> None:
+    candidates = of_file("codes.txt", [Passage(text="E7: the lamp is broken."), Passage(text="E3: the pump is dry.")])
+    sources, best = ranked(candidates, np.eye(2, dtype=np.float32), "E3?", np.array([0.8, 0.6], np.float32))
+    assert [source.score for source in sources] == [0.8, 0.6]
+    assert best == [1, 0]
+    assert ranked(candidates, np.eye(2, dtype=np.float32), "?", np.array([-1, 0], np.float32))[1] == [0, 1]
 
 
 # ---- what is answered -----------------------------------------------------------------------------

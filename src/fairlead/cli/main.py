@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 import fairlead
 from fairlead.cli import (
+    answer,
     backup,
     bench,
     catalogue,
@@ -84,6 +85,7 @@ for command in (
     chat.chat,
     generate.run,
     summarize.summarize,
+    answer.answer,
     embed.embed,
     catalogue.list_models,
     catalogue.show,

@@ -24,12 +24,14 @@ from fairlead.service.generation import Generator
 from fairlead.service.model import Lease
 from fairlead.service.prompt import Message
 from fairlead.service.request import GenerationRequest
-from fairlead.service.sources import Candidate, Source, fitting, scored, text_of
+from fairlead.service.sources import Candidate, Source, fitting, ranked, text_of
+from fairlead.service.summaries import told_once
 
 T = TypeVar("T")
 
-THRESHOLD: Final = 0.35
-"""The cosine below which a passage is not taken to be about the question."""
+THRESHOLD: Final = 0.24
+"""Cosine below which no passage is taken to be about the question: the highest by which at most one in twenty of
+`benchmarks/answering.py` is refused that can be answered."""
 TOP_K: Final = 5
 MAX_TOKENS: Final = 256
 
@@ -191,12 +193,14 @@ class _Work:
                 async for piece in answer.pieces():
                     said += piece.text
                     yield Words(piece.text)
+                    if piece.text.strip() and told_once(said) != said.strip():
+                        answer.cancel("stop")
             self.result = answer.result
             assert self.result is not None, "it was read to its end"
             reason = self.result.finish_reason
         except _Stopped as stopped:
             reason = stopped.reason
-        yield self._answered(said.strip(), reason)
+        yield self._answered(told_once(said), reason)
 
     async def _embed(self, vectors: list[NDArray[np.float32]]) -> AsyncGenerator[Embedded]:
         """Embed the question and what has no vector yet, into `vectors` in this order."""
@@ -214,11 +218,13 @@ class _Work:
         """Rank what there is, and choose what the model is given. Takes its time."""
         question, new = embedded[0], iter(embedded[1:])
         vectors = [next(new) if candidate.vector is None else candidate.vector for candidate in self.wish.among]
-        sources = scored(self.wish.among, np.array(vectors), question)
-        best = max((source.score for source in sources), default=None)
-        if best is None or best < self.wish.threshold:
+        if not vectors:
+            return Found((), None, self.wish.threshold)
+        sources, places = ranked(self.wish.among, np.array(vectors), self.wish.question[:_QUESTION_CHARS], question)
+        best = max(source.score for source in sources)
+        if best < self.wish.threshold:
             return Found((), best, self.wish.threshold)
-        chosen = fitting(sources, self.wish.top_k, room, self._count)
+        chosen = fitting(sources, places[: self.wish.top_k], room, self._count)
         self.passages = text_of([chosen[place] for place in sorted(chosen)])
         return Found(tuple(chosen.values()), best, self.wish.threshold)
 

@@ -25,7 +25,7 @@ from fairlead.service.embedding import Embedder
 from fairlead.service.excerpts import choose, selected_text, whole_text
 from fairlead.service.indexing import Indexer, Stage
 from fairlead.service.material import Material, Source
-from fairlead.service.passages import Collection, Collections
+from fairlead.service.passages import ChatPassages, PassageCache
 from fairlead.service.uploads import Upload
 from fairlead.storage import chats, files
 from fairlead.storage.blobs import Blobs
@@ -81,9 +81,9 @@ class ChatDocuments:
         self._blobs = Blobs(folder)
         self._embedder = embedder
         self._limits = limits or FileLimits()
-        self._collections = Collections(database)
+        self._passages = PassageCache(database)
         self._readers = readers or Readers()
-        self._indexer = Indexer(database, self._blobs, self._readers, embedder, self._collections.forget)
+        self._indexer = Indexer(database, self._blobs, self._readers, embedder, self._passages.forget)
         self._names = asyncio.Lock()
         """Held while a hash's name and its row come or go together."""
 
@@ -247,7 +247,7 @@ class ChatDocuments:
                 wanted = await files.is_wanted(connection, file.sha256)
             if not wanted:
                 await asyncio.to_thread(self._blobs.delete, file.sha256)
-        self._collections.forget(file.chat_id)
+        self._passages.forget(file.chat_id)
 
     def _status(self, file: File) -> FileStatus:
         return FileStatus(file, self._indexer.stage(file.id))
@@ -263,18 +263,18 @@ class ChatDocuments:
         if not ready:
             return Material(notes=notes)
         model = self._embedder.name if self._embedder is not None else None
-        collection = await self._collections.of(chat_id, ready, model)
-        if collection.characters <= room * _LONGEST_TOKEN:
-            whole = whole_text(collection.files)
+        passages = await self._passages.of(chat_id, ready, model)
+        if passages.characters <= room * _LONGEST_TOKEN:
+            whole = whole_text(passages.files)
             if await asyncio.to_thread(count, whole) <= room:
                 sources = tuple(Source(file_id=file.number, name=file.name, text="") for file in ready)
                 return Material(whole=whole, sources=sources, notes=notes)
-        vector = await self._vector(question[:_QUESTION_CHARS]) if collection.embedded else None
+        vector = await self._vector(question[:_QUESTION_CHARS]) if passages.embedded else None
         if self._embedder is not None:
-            for file in collection.not_embedded:
+            for file in passages.not_embedded:
                 self._indexer.begin_embedding(file)
         by_words = () if vector is not None or self._embedder is None else (_BY_WORDS,)
-        return await asyncio.to_thread(_selection, collection, question, vector, room, count, (*notes, *by_words))
+        return await asyncio.to_thread(_selection, passages, question, vector, room, count, (*notes, *by_words))
 
     async def _vector(self, question: str) -> NDArray[np.float32] | None:
         """The question's; None where the model is not to be had now."""
@@ -290,15 +290,15 @@ class ChatDocuments:
 
 
 def _selection(
-    collection: Collection,
+    passages: ChatPassages,
     question: str,
     vector: NDArray[np.float32] | None,
     room: int,
     count: Callable[[str], int],
     notes: tuple[str, ...],
 ) -> Material:
-    ranked = collection.ranked(question[:_QUESTION_CHARS], vector)
-    excerpts = choose(collection.files, ranked, room, count)
+    ranked = passages.ranked(question[:_QUESTION_CHARS], vector)
+    excerpts = choose(passages.files, ranked, room, count)
     if not excerpts:
         return Material(notes=(*notes, "The context has no room for anything of the attached files."))
     return Material(

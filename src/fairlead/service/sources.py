@@ -17,6 +17,7 @@ from fairlead.documents.cutting import cut
 from fairlead.documents.units import Unit
 from fairlead.service.indexing import embedded_text
 from fairlead.service.parts import packed
+from fairlead.service.search import Searchable
 
 Count = Callable[[str], int]
 
@@ -128,40 +129,40 @@ def of_file(
     ]
 
 
-def scored(
-    candidates: Sequence[Candidate], vectors: NDArray[np.float32], question: NDArray[np.float32]
-) -> list[Source]:
-    """The sources in their order, each with its score.
+def ranked(
+    candidates: Sequence[Candidate], vectors: NDArray[np.float32], question: str, vector: NDArray[np.float32]
+) -> tuple[list[Source], list[int]]:
+    """The sources in their order, each with its score; and their places, best first by words and meaning together.
 
     Args:
-        candidates: what may answer.
+        candidates: what may answer, at least one.
         vectors: [candidates, width], each of length 1.
-        question: [width], of length 1.
+        question: what is asked.
+        vector: [width], the question's.
     """
-    scores = vectors @ question if candidates else np.empty(0, np.float32)
-    return [
+    sources = [
         replace(candidate.source, score=round(float(score), 4))
-        for candidate, score in zip(candidates, scores, strict=True)
+        for candidate, score in zip(candidates, vectors @ vector, strict=True)
     ]
+    best = Searchable([candidate.meant for candidate in candidates], vectors).ranked(question, vector)
+    return sources, best or list(range(len(sources)))
 
 
-def fitting(sources: Sequence[Source], most: int, room: int, count: Count) -> dict[int, Source]:
-    """Of the best `most` sources those that fit into so many tokens, best first, by their places.
-
-    The best is cut where it has to be.
-
+def fitting(sources: Sequence[Source], best: Sequence[int], room: int, count: Count) -> dict[int, Source]:
+    """Of the best sources those that fit into so many tokens, by their places; the very best is cut where it has to be.
 
     Args:
         sources: in the order in which they stand.
-        most: how many, at least 1.
+        best: places of those that are wanted, best first.
         room: in tokens, at least some ten.
         count: counts a text's tokens; takes its time.
     """
     chosen: dict[int, Source] = {}
-    for place, source in sorted(enumerate(sources), key=lambda ranked: -ranked[1].score)[:most]:
-        fit, length = source, count(written(source) + _BETWEEN)
+    for place in best:
+        fit = sources[place]
+        length = count(written(fit) + _BETWEEN)
         if length > room and not chosen:
-            fit = _beginning(source, room, count)
+            fit = _beginning(fit, room, count)
             length = count(written(fit) + _BETWEEN)
         if length <= room:
             chosen[place] = fit
