@@ -31,11 +31,11 @@ def idle(server: Server) -> bool:
 
 
 def test_a_file_is_summarised_and_the_summary_stays(web: Web, server: Server, tmp_path: Path) -> None:
-    (tmp_path / "story.md").write_text(STORY[:2000])
+    (tmp_path / "story.md").write_text(STORY[:900])
     page = opened(web, server, "Summarise")
     expect(page.get_by_label("Text")).to_be_focused()
     page.get_by_label("File", exact=True).set_input_files(tmp_path / "story.md")
-    expect(page.get_by_role("list", name="Text")).to_contain_text("story.md 2.0 kB")
+    expect(page.get_by_role("list", name="Text")).to_contain_text("story.md 900 B")
     page.get_by_label("Words at most").fill("20")
     page.get_by_role("button", name="Summarise").click()
     summary = page.get_by_role("region", name="Summary")
@@ -67,3 +67,30 @@ def test_a_summary_is_stopped_on_the_server_and_what_is_wrong_is_said(web: Web, 
     page.keyboard.press("Escape")
     expect(page.get_by_role("note")).to_have_text("It was stopped before its end.")
     until(lambda: idle(server), within_s=5)
+
+
+def test_a_question_is_answered_from_files_with_its_sources_or_is_not_known(
+    web: Web, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "light.md").write_text("# The lighthouse\n\nThe lighthouse of Rorsund was built in 1887.\n")
+    (tmp_path / "cats.txt").write_text("The harbour master keeps two cats in the red house.\n")
+    page = opened(web, server, "Answer")
+    expect(page.get_by_label("Question")).to_be_focused()
+    page.keyboard.type("When was the lighthouse built?")
+    page.get_by_label("Files", exact=True).set_input_files([tmp_path / "light.md", tmp_path / "cats.txt"])
+    page.get_by_role("button", name="Answer", exact=True).click()
+    answer = page.get_by_role("region", name="Answer")
+    sources = answer.get_by_role("list", name="Sources").get_by_role("listitem")
+    expect(sources.first).to_contain_text("light.md")
+    expect(sources.first).to_contain_text("built in 1887")
+    expect(answer.get_by_role("heading", name="When was the lighthouse built?")).to_be_visible()
+    page.get_by_label("Question").fill("Which wine goes with duck?")
+    page.get_by_label("Question").press("Enter")
+    expect(answer.locator(".prose")).to_have_text(re.compile("^I do not know: "))
+    expect(answer.get_by_role("note")).to_contain_text("The model was not asked.")
+
+    web.seen.expected = ("400", "422")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and no more of it")
+    page.get_by_label("Files", exact=True).set_input_files(tmp_path / "broken.pdf")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(page.get_by_role("alert")).to_be_visible()
