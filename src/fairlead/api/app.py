@@ -21,6 +21,7 @@ from fairlead.api.services import Services
 from fairlead.config import Settings
 from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.collections import Collections
 from fairlead.service.composing import Composer
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments, FileLimits
@@ -60,11 +61,13 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             logger.warning("the web page was not built: `make build` does it")
         await services.store.open()
         await services.documents.start()
+        await services.collections.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
         finally:
             await services.conversations.close()
+            await services.collections.close()
             await services.documents.close()
             await registry.close()
             if loading is not None:
@@ -128,6 +131,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
     embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
     limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
     documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    collections = Collections(store.database, people, embeddings)
     live = LiveAnswers(store.database, settings.grace_s)
     metrics.chat_answers.set_function(lambda: live.count)
     composer = Composer(store.database, generator, documents, settings.files_share)
@@ -144,5 +148,6 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
-        answers=Answers(generator, embeddings),
+        collections=collections,
+        answers=Answers(generator, embeddings, collections),
     )

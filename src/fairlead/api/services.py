@@ -13,6 +13,7 @@ from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
 from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.collections import Collections
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
 from fairlead.service.embeddings import Embeddings
@@ -43,6 +44,7 @@ class Services:
     conversations: Conversations
     documents: ChatDocuments
     summaries: Summaries
+    collections: Collections
     answers: Answers
     started_at: float = field(default_factory=time.monotonic)
 
