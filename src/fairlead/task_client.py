@@ -48,7 +48,12 @@ class Tasks:
                 yield step
 
     async def answer(
-        self, question: str, *, context: str | None = None, collection: str | None = None, **wishes: Unpack[AnswerWishes]
+        self,
+        question: str,
+        *,
+        context: str | None = None,
+        collection: str | None = None,
+        **wishes: Unpack[AnswerWishes],
     ) -> AsyncGenerator[AnswerStep]:
         """What was found in a text or a collection, the answer as it is written, and last of all the whole of it.
 

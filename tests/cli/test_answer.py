@@ -53,7 +53,11 @@ def test_a_collection_is_answered_from(fairlead: Fairlead, wide: Served, monkeyp
     to = ["--collection", "ropes", "--url", wide.url]
     (source,) = json.loads(fairlead("answer", ROPE, *to).stdout)["sources"]
     assert source == {
-        **{"kind": "row", "text": ROPE, "score": 1.0, "collection": "ropes", "row_id": 1},
+        "kind": "row",
+        "text": ROPE,
+        "score": 1.0,
+        "collection": "ropes",
+        "row_id": 1,
         "row": {"what": ROPE, "since": 1998},
     }
     monkeypatch.setattr(answer, "_is_for_people", lambda: True)

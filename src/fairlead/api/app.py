@@ -12,7 +12,20 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import answering, chats, errors, files, me, models, native, openai, page, reference, summaries
+from fairlead.api import (
+    answering,
+    chats,
+    collections,
+    errors,
+    files,
+    me,
+    models,
+    native,
+    openai,
+    page,
+    reference,
+    summaries,
+)
 from fairlead.api import embeddings as embedding_routes
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
@@ -33,6 +46,7 @@ from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.store import Store
 from fairlead.service.summaries import Summaries
+from fairlead.service.tables import Tables
 from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
@@ -67,8 +81,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             yield
         finally:
             await services.conversations.close()
-            await services.collections.close()
             await services.documents.close()
+            await services.collections.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
@@ -95,6 +109,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(embedding_routes.router)
     app.include_router(summaries.router)
     app.include_router(answering.router)
+    app.include_router(collections.router)
     reference.install(app)
     has_page = page.install(app)
     return app
@@ -131,7 +146,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
     embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
     limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
     documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
-    collections = Collections(store.database, people, embeddings)
+    searched = Collections(store.database, people, embeddings)
     live = LiveAnswers(store.database, settings.grace_s)
     metrics.chat_answers.set_function(lambda: live.count)
     composer = Composer(store.database, generator, documents, settings.files_share)
@@ -148,6 +163,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
-        collections=collections,
-        answers=Answers(generator, embeddings, collections),
+        collections=searched,
+        tables=Tables(),
+        answers=Answers(generator, embeddings, searched),
     )

@@ -24,6 +24,7 @@ from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY
 from fairlead.service.store import Store
 from fairlead.service.summaries import Summaries
+from fairlead.service.tables import Tables
 from fairlead.service.users import Users
 
 USER_HEADER: Final = "X-Fairlead-User"
@@ -45,6 +46,7 @@ class Services:
     documents: ChatDocuments
     summaries: Summaries
     collections: Collections
+    tables: Tables
     answers: Answers
     started_at: float = field(default_factory=time.monotonic)
 
