@@ -48,13 +48,18 @@ class Tasks:
                 yield step
 
     async def answer(
-        self, question: str, *, context: str, **wishes: Unpack[AnswerWishes]
+        self,
+        question: str,
+        *,
+        context: str | None = None,
+        collection: str | None = None,
+        **wishes: Unpack[AnswerWishes],
     ) -> AsyncGenerator[AnswerStep]:
-        """What was found in a text, the answer as it is written, and last of all the whole of it.
+        """What was found in a text or a collection, the answer as it is written, and last of all the whole of it.
 
         Closing the iterator stops the work; so does `cancel` of the client with the `request_id` that was given.
         """
-        body = {"question": question, "context": context, "stream": True, **wishes}
+        body = {"question": question, "context": context, "collection": collection, "stream": True, **wishes}
         async with self._client.stream("POST", "/answer", body=body) as events:
             async for step in _answer_steps(events):
                 yield step

@@ -91,12 +91,6 @@ class AnswerSources(msgspec.Struct, frozen=True):
     threshold: float
 
 
-class AnswerUsage(Usage, frozen=True):
-    """Tokens of an answer, and those that were embedded for it."""
-
-    embedded_tokens: int = 0
-
-
 class AnswerTiming(msgspec.Struct, frozen=True):
     """Where an answer's time went, in milliseconds from its beginning."""
 
@@ -116,5 +110,5 @@ class TextAnswer(msgspec.Struct, frozen=True):
     best_score: float | None
     threshold: float
     finish_reason: str
-    usage: AnswerUsage
+    usage: Usage
     timing: AnswerTiming

@@ -9,7 +9,7 @@ import pytest
 
 from fairlead.cli import answer
 from tests.cli.conftest import Fairlead
-from tests.served import HELLO, Served, serving, settings_with_models
+from tests.served import HELLO, Served, serving, settings_with_models, until
 
 ROPE = "A fairlead guides the rope."
 
@@ -44,6 +44,26 @@ def test_what_is_piped_in_is_answered_from(fairlead: Fairlead, wide: Served) -> 
         assert json.loads(done.stdout)["sources"] == [
             {"kind": "context", "text": ROPE, "score": 1.0, "start": 0, "end": len(ROPE)}
         ]
+
+
+def test_a_collection_is_answered_from(fairlead: Fairlead, wide: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with wide.http() as http:
+        http.post("/collections", json={"name": "ropes", "rows": [{"what": ROPE, "since": 1998}]}).raise_for_status()
+        until(lambda: http.get("/collections/ropes").json()["state"] == "ready")
+    to = ["--collection", "ropes", "--url", wide.url]
+    (source,) = json.loads(fairlead("answer", ROPE, *to).stdout)["sources"]
+    assert source == {
+        "kind": "row",
+        "text": ROPE,
+        "score": 1.0,
+        "collection": "ropes",
+        "row_id": 1,
+        "row": {"what": ROPE, "since": 1998},
+    }
+    monkeypatch.setattr(answer, "_is_for_people", lambda: True)
+    assert f"ropes, row 1: {ROPE}" in fairlead("answer", ROPE, *to).stderr
+    assert fairlead("answer", ROPE, "a.txt", *to).exit_code == 2
+    assert fairlead("answer", ROPE, "--collection", "none", "--url", wide.url).exit_code == 1
 
 
 def test_the_status_says_how_it_ended(fairlead: Fairlead, wide: Served, folder: Path) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from fairlead.documents.columns import Value
 from fairlead.documents.messages import Passage
-from fairlead.errors import PromptTooLong, RequestNotFound
-from fairlead.service.answering import Answered, Answers, Found, Wish
-from fairlead.service.embeddings import Embedded
+from fairlead.errors import NotFound, PromptTooLong, RequestNotFound
+from fairlead.service.answering import Answered, Answers, Found, RowsOf, Wish
+from fairlead.service.collections import Found as FoundRows
+from fairlead.service.collections import Hit
 from fairlead.service.generation import Generator
 from fairlead.service.metrics import Metrics
 from fairlead.service.request import GenerationRequest
@@ -29,17 +32,35 @@ RENT = "The rent is 96 pounds a year."
 RULES = f"# Rules\n\n{HENS * 9}\n\n{RENT * 12}\n\n{'Ponds are welcome. ' * 45}"
 
 
-class Vectors:
-    """`embed_for` by counted words; it waits while it is `held`."""
+class Vectors(HashingEmbedder):
+    """Waits while it is `held`, and remembers the texts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.held = False
-        self._embedder = HashingEmbedder()
+        self.texts: list[str] = []
 
-    async def embed_for(self, user_name: str, texts: Sequence[str]) -> Embedded:
+    async def embed(
+        self, texts: Sequence[str], *, model: str | None = None, user: str | None = None, patient: bool = False
+    ) -> NDArray[np.float32]:
         while self.held:  # noqa: ASYNC110  (what tests wait for has no event)
             await asyncio.sleep(0.01)
-        return Embedded("hashing", await self._embedder.embed(texts), len(texts))
+        self.texts += texts
+        return await super().embed(texts, model=model, user=user, patient=patient)
+
+
+class OneCollection:
+    """`search` of a collection that "anna" has."""
+
+    async def search(self, user: str, name: str, query: str, *, top_k: int = 10) -> FoundRows:
+        if (user, name) != ("anna", "rules"):
+            raise NotFound(f"There is no collection {name}.", param="name")
+        rows: list[dict[str, Value]] = [
+            {"rule": HENS, "since": 1998, "by": None},
+            {"rule": RENT, "since": 2020, "by": "Ann"},
+        ]
+        hits = [Hit(number, row, str(row["rule"]), 0.8 / number) for number, row in enumerate(rows[:top_k], 1)]
+        return FoundRows(hits, 2, "ready", 0.1)
 
 
 @pytest.fixture
@@ -48,7 +69,7 @@ async def made(make: MakeRegistry) -> tuple[Generator, Vectors, Answers]:
     await registry.load("hello")
     generator = Generator(registry, Metrics(registry.engine_stats), Users({}, 9), max_waiting=9)
     vectors = Vectors()
-    return generator, vectors, Answers(generator, vectors)
+    return generator, vectors, Answers(generator, vectors, OneCollection())
 
 
 def wish(question: str, text: str = RULES, **changes: object) -> Wish:
@@ -131,6 +152,34 @@ async def test_what_is_under_the_threshold_costs_no_token(made: tuple[Generator,
     assert (nothing.answered, nothing.best_score) == (False, None)
     asked = await whole(answers, wish("zebra", threshold=refused.best_score))
     assert (asked.answered, asked.answer) == (True, HELLO)
+
+
+async def test_rows_are_given_with_all_their_columns(made: tuple[Generator, Vectors, Answers]) -> None:
+    generator, vectors, answers = made
+    asked = wish("hens?", among=RowsOf("rules"), asking=GenerationRequest(user="anna", max_tokens=64), top_k=2)
+    async with aclosing(answers.answer(asked, "one")) as steps:
+        found = await anext(steps)
+        await anext(steps)
+        (answer,) = generator.under_way()
+        prompt = TOKENIZER.decode(list(answer.context.tokens))
+    assert isinstance(found, Found)
+    assert [(source.kind, source.collection, source.row_id, source.text) for source in found.sources] == [
+        ("row", "rules", 1, HENS),
+        ("row", "rules", 2, RENT),
+    ]
+    assert f"rule: {HENS}\nsince: 1998\n\nrule: {RENT}\nsince: 2020\nby: Ann" in prompt
+    assert vectors.texts == []
+    with pytest.raises(NotFound):
+        await whole(answers, wish("hens?", among=RowsOf("rules")))
+
+
+async def test_what_has_vectors_is_not_embedded_again(made: tuple[Generator, Vectors, Answers]) -> None:
+    _, vectors, answers = made
+    passages = [Passage(text=RENT), Passage(text=HENS), Passage(text="Ponds are welcome.")]
+    (kept,) = await HashingEmbedder().embed([HENS])
+    answer = await whole(answers, wish(HENS, among=of_file("rules.txt", passages, [None, kept, None]), top_k=1))
+    assert vectors.texts == [HENS, RENT, "Ponds are welcome."]  # the question, and what has none
+    assert [(source.text, source.score) for source in answer.sources] == [(HENS, 1.0)]
 
 
 @pytest.mark.parametrize("how", ["by its id", "by its time"])

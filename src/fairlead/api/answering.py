@@ -1,4 +1,4 @@
-"""`POST /answer`: questions answered from a text or from files, whole or as a stream, with the sources."""
+"""`POST /answer`: questions answered from a text, files or a collection, whole or as a stream, with the sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,18 @@ from fairlead.api.services import Asker, RequestId, Served, Services
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
 from fairlead.api.summaries import FileReference, Seed, Temperature, Timeout
 from fairlead.errors import EngineFailed, FileTooLarge, InvalidRequest
-from fairlead.service.answering import MAX_TOKENS, THRESHOLD, TOP_K, Answered, Embedded, Found, Step, Wish, Words
+from fairlead.service.answering import (
+    MAX_TOKENS,
+    THRESHOLD,
+    TOP_K,
+    Answered,
+    Embedded,
+    Found,
+    RowsOf,
+    Step,
+    Wish,
+    Words,
+)
 from fairlead.service.request import GenerationRequest
 from fairlead.service.sources import Candidate, Source, of_context, of_file
 
@@ -41,10 +52,11 @@ OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
 class AnswerBody(Body):
-    """`POST /answer`: exactly one of `context` and `files`."""
+    """`POST /answer`: exactly one of `context`, `collection` and `files`."""
 
     question: str
     context: str | None = None
+    collection: Name | None = None
     files: Annotated[list[FileReference], Field(min_length=1, max_length=_MOST_FILES, fail_fast=True)] | None = None
     top_k: TopK = TOP_K
     threshold: Threshold = THRESHOLD
@@ -61,7 +73,7 @@ class AnswerBody(Body):
 
 @router.post("/answer")
 async def answer(body: AnswerBody, request: Request, services: Served, request_id: RequestId, asker: Asker) -> Response:
-    """A question answered from a text that is sent along, or from files of one's chats."""
+    """A question answered from a text that is sent along, from files of one's chats, or from a collection."""
     asking = GenerationRequest(
         user=body.user or asker,
         model=body.model,
@@ -117,10 +129,12 @@ async def answer_file(
 router.include_router(_uploads)
 
 
-async def _among(body: AnswerBody, services: Services, user: str) -> Sequence[Candidate]:
+async def _among(body: AnswerBody, services: Services, user: str) -> Sequence[Candidate] | RowsOf:
     """What may answer a body's question."""
-    if (body.context is None) == (body.files is None):
-        raise InvalidRequest("Give one of context and files.", param="context")
+    if [body.context, body.collection, body.files].count(None) != 2:
+        raise InvalidRequest("Give one of context, collection and files.", param="context")
+    if body.collection is not None:
+        return RowsOf(body.collection)
     if body.files is None:
         if not (body.context or "").strip():
             raise InvalidRequest("There is no text to answer from.", param="context")
@@ -199,7 +213,6 @@ def answered_json(answered: Answered) -> dict[str, object]:
             "prompt_tokens": answered.prompt_tokens,
             "completion_tokens": answered.completion_tokens,
             "cached_tokens": answered.cached_tokens,
-            "embedded_tokens": answered.embedded_tokens,
         },
         "timing": {
             "search_ms": answered.search_ms,

@@ -1,4 +1,4 @@
-"""`fairlead answer`: a question answered from files, folders and what is piped in, and from nothing else.
+"""`fairlead answer`: a question answered from files, folders, what is piped in or a collection, and nothing else.
 
 Exit status: 0 answered, 1 it failed, 2 it was asked for wrongly, 3 the answer was cut off, 4 no server or no model that
 could answer, 5 nothing is known, 130 interrupted.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fairlead.task_info import AnswerSource, AnswerWishes, TextAnswer
 
 _NOTHING_KNOWN: Final = 5
+_ROW_CHARS: Final = 100
 
 
 def answer(
@@ -37,6 +38,9 @@ def answer(
         typer.Argument(help="Files, and folders of files; otherwise, or as -, what is piped in.", metavar="[PATH...]"),
     ] = None,
     *,
+    collection: Annotated[
+        str | None, typer.Option(help="Answer from this collection instead.", metavar="NAME", show_default=False)
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="How many passages the model is given at most.", min=1)] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Least score of the best passage; below it nothing is known.", min=-1, max=1)
@@ -54,7 +58,9 @@ def answer(
     Exit status: 0 answered; 1 it failed; 2 asked for wrongly; 3 the answer was cut off, by its time or by its length
     without --max-tokens; 4 no server or no model that could answer; 5 nothing is known; 130 interrupted.
     """
-    found = list(_readable(paths or [PIPED]))
+    if paths and collection is not None:
+        raise typer.BadParameter("give files or a collection, not both", param_hint="--collection")
+    found = [] if collection is not None else list(_readable(paths or [PIPED]))
     if PIPED in found and len(found) > 1:
         raise typer.BadParameter("give files, or -, not both", param_hint="PATH")
     wishes: AnswerWishes = {}
@@ -74,7 +80,7 @@ def answer(
         async with AsyncExitStack() as stack:
             client = await reached_server(stack, model, url, key, settings, config)
             await see_loaded(client, model)
-            told = await _told(_steps(Tasks(client), question, found, wishes), in_lines=in_lines)
+            told = await _told(_steps(Tasks(client), question, collection or found, wishes), in_lines=in_lines)
         _print(question, told, in_lines=in_lines)
         if told.finish_reason == "stop" and not told.answered:
             return _NOTHING_KNOWN
@@ -110,13 +116,17 @@ def _readable(paths: Iterable[Path]) -> Iterator[Path]:
         yield path
 
 
-async def _steps(tasks: Tasks, question: str, paths: list[Path], wishes: AnswerWishes) -> AsyncGenerator[AnswerStep]:
+async def _steps(
+    tasks: Tasks, question: str, among: list[Path] | str, wishes: AnswerWishes
+) -> AsyncGenerator[AnswerStep]:
     with ExitStack() as opened:
-        if paths == [PIPED]:
+        if isinstance(among, str):
+            steps = tasks.answer(question, collection=among, **wishes)
+        elif among == [PIPED]:
             context = (await asyncio.to_thread(sys.stdin.buffer.read)).decode("utf-8", "replace")
             steps = tasks.answer(question, context=context, **wishes)
         else:
-            files = {str(path): opened.enter_context(path.open("rb")) for path in paths}
+            files = {str(path): opened.enter_context(path.open("rb")) for path in among}
             steps = tasks.answer_from_files(question, files, **wishes)
         async with aclosing(steps):
             async for step in steps:
@@ -160,6 +170,8 @@ def _print(question: str, told: TextAnswer, *, in_lines: bool) -> None:
 
 def _place(source: AnswerSource) -> str:
     """Where a source stands, in words."""
+    if source.collection is not None:
+        return f"{source.collection}, row {source.row_id}: {source.text[:_ROW_CHARS]}"
     if source.name is None:
         return f"characters {source.start} to {source.end}"
     if source.page is not None:

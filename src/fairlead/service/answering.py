@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from fairlead.engine.messages import FinishReason
 from fairlead.errors import InvalidRequest, PromptTooLong
 from fairlead.service.answer import Answer, Result
-from fairlead.service.embeddings import Embedded as Vectors
+from fairlead.service.collections import Found as FoundRows
+from fairlead.service.embedding import Embedder
 from fairlead.service.generation import Generator
 from fairlead.service.model import Lease
 from fairlead.service.prompt import Message
 from fairlead.service.request import GenerationRequest
-from fairlead.service.sources import Candidate, Source, fitting, ranked, text_of
+from fairlead.service.sources import Candidate, Source, fitting, of_rows, ranked, text_of
 from fairlead.service.summaries import told_once
 
 T = TypeVar("T")
@@ -50,20 +51,27 @@ _NOT_KNOWN: Final = "I do not know"
 _NOTHING_NEAR: Final = f"{_NOT_KNOWN}: nothing in what I was given is about this question."
 
 
+@dataclass(frozen=True, slots=True)
+class RowsOf:
+    """The rows of a collection of who asks."""
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """A question, and what it is to be answered from.
 
     Attributes:
         question: in words.
-        among: what may answer it, in the order in which it stands.
+        among: what may answer it, in the order in which it stands; or a collection that may.
         asking: who asks which model, and how the answer is drawn; it has no prompt.
         top_k: how many passages the model is given at most.
         threshold: the least score of the best passage for which the model is asked.
     """
 
     question: str
-    among: Sequence[Candidate]
+    among: Sequence[Candidate] | RowsOf
     asking: GenerationRequest
     top_k: int = TOP_K
     threshold: float = THRESHOLD
@@ -108,7 +116,6 @@ class Answered:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
-    embedded_tokens: int
     search_ms: float
     ttft_ms: float | None
     total_ms: float
@@ -117,11 +124,11 @@ class Answered:
 Step = Embedded | Found | Words | Answered
 
 
-class Embeddings(Protocol):
-    """Texts as vectors, as somebody's work: see `embeddings.Embeddings`."""
+class Searched(Protocol):
+    """Collections as answers need them: see `collections.Collections`."""
 
-    async def embed_for(self, user_name: str, texts: Sequence[str]) -> Vectors:
-        """The vectors of texts, each of length 1; one past the model's context by what fits."""
+    async def search(self, user: str, name: str, query: str, *, top_k: int = 10) -> FoundRows:
+        """The rows nearest to a question in meaning. NotFound where the user has no collection of this name."""
 
 
 class _Stopped(Exception):
@@ -134,9 +141,10 @@ class _Stopped(Exception):
 class Answers:
     """Answers from texts, by the models of one server."""
 
-    def __init__(self, generator: Generator, embeddings: Embeddings) -> None:
+    def __init__(self, generator: Generator, embedder: Embedder, collections: Searched) -> None:
         self._generator = generator
-        self._embeddings = embeddings
+        self._embedder = embedder
+        self._collections = collections
 
     async def answer(self, wish: Wish, request_id: str) -> AsyncGenerator[Step]:
         """The progress, what was found, the answer as it is written, and last of all the whole. Closing it stops it.
@@ -146,12 +154,13 @@ class Answers:
         Raises:
             InvalidRequest: there is no question, or the model answers none.
             PromptTooLong: the model's context is too short for the question and anything to answer it from.
+                NotFound: there is no such collection.
             ModelNotFound, ModelNotReady, DownloadError, DoesNotFit, Draining, QueueFull, TokensUsedUp, EngineFailed
         """
         if not wish.question.strip():
             raise InvalidRequest("There is no question.", param="question")
         async with self._generator.admit(wish.asking) as lease:
-            work = _Work(self._generator, self._embeddings, lease, wish, request_id)
+            work = _Work(self._generator, self._embedder, self._collections, lease, wish, request_id)
             async with aclosing(work.steps()) as steps:
                 async for step in steps:
                     yield step
@@ -162,28 +171,30 @@ class _Work:
     """One question being answered."""
 
     generator: Generator
-    embeddings: Embeddings
+    embedder: Embedder
+    collections: Searched
     lease: Lease
     wish: Wish
     request_id: str
     begun: float = field(default_factory=time.monotonic)
-    embedded_tokens: int = 0
     search_ms: float = 0.0
-    found: Found | None = None
+    found: Found = field(init=False)
     passages: str = ""
     """What was found, in the order in which it stands."""
     result: Result | None = None
+
+    def __post_init__(self) -> None:
+        self.found = Found((), None, self.wish.threshold)
 
     async def steps(self) -> AsyncGenerator[Step]:
         """As `Answers.answer` gives them."""
         room = await asyncio.to_thread(self._room)
         said = ""
         try:
-            vectors: list[NDArray[np.float32]] = []
-            async with aclosing(self._embed(vectors)) as progress:
+            async with aclosing(self._search(room)) as progress:
                 async for step in progress:
                     yield step
-            found = self.found = await asyncio.to_thread(self._choose, np.concatenate(vectors), room)
+            found = self.found
             self.search_ms = self._passed_ms()
             yield found
             if not found.sources:
@@ -202,27 +213,45 @@ class _Work:
             reason = stopped.reason
         yield self._answered(told_once(said), reason)
 
-    async def _embed(self, vectors: list[NDArray[np.float32]]) -> AsyncGenerator[Embedded]:
+    async def _search(self, room: int) -> AsyncGenerator[Embedded]:
+        """Find what the model is given."""
+        among, user = self.wish.among, self.wish.asking.user
+        if isinstance(among, RowsOf):
+            search = self.collections.search(user, among.name, self.wish.question, top_k=self.wish.top_k)
+            sources: Sequence[Source] = of_rows(among.name, (await self._unless_stopped(search)).hits)
+            places: Sequence[int] = range(len(sources))
+        else:
+            vectors: list[NDArray[np.float32]] = []
+            async with aclosing(self._embed(among, vectors)) as progress:
+                async for step in progress:
+                    yield step
+            sources, places = await asyncio.to_thread(self._ranked, among, np.concatenate(vectors))
+        self.found = await asyncio.to_thread(self._choose, sources, places, room)
+
+    async def _embed(self, among: Sequence[Candidate], vectors: list[NDArray[np.float32]]) -> AsyncGenerator[Embedded]:
         """Embed the question and what has no vector yet, into `vectors` in this order."""
-        waiting = [candidate.meant for candidate in self.wish.among if candidate.vector is None]
+        waiting = [candidate.meant for candidate in among if candidate.vector is None]
         texts = [self.wish.question[:_QUESTION_CHARS], *waiting]
         for begin in range(0, len(texts), _EMBEDDED_AT_ONCE):
             if len(texts) > _EMBEDDED_AT_ONCE:
                 yield Embedded(begin, len(texts))
             some = texts[begin : begin + _EMBEDDED_AT_ONCE]
-            embedded = await self._unless_stopped(self.embeddings.embed_for(self.wish.asking.user, some))
-            self.embedded_tokens += embedded.tokens
-            vectors.append(embedded.vectors)
+            vectors.append(await self._unless_stopped(self.embedder.embed(some, user=self.wish.asking.user)))
 
-    def _choose(self, embedded: NDArray[np.float32], room: int) -> Found:
-        """Rank what there is, and choose what the model is given. Takes its time."""
+    def _ranked(
+        self, among: Sequence[Candidate], embedded: NDArray[np.float32]
+    ) -> tuple[Sequence[Source], Sequence[int]]:
+        """The sources with their scores, and their places, best first. Takes its time."""
+        if not among:
+            return (), ()
         question, new = embedded[0], iter(embedded[1:])
-        vectors = [next(new) if candidate.vector is None else candidate.vector for candidate in self.wish.among]
-        if not vectors:
-            return Found((), None, self.wish.threshold)
-        sources, places = ranked(self.wish.among, np.array(vectors), self.wish.question[:_QUESTION_CHARS], question)
-        best = max(source.score for source in sources)
-        if best < self.wish.threshold:
+        vectors = [next(new) if candidate.vector is None else candidate.vector for candidate in among]
+        return ranked(among, np.array(vectors), self.wish.question[:_QUESTION_CHARS], question)
+
+    def _choose(self, sources: Sequence[Source], places: Sequence[int], room: int) -> Found:
+        """What the model is given, where anything is near enough. Takes its time."""
+        best = max((source.score for source in sources), default=None)
+        if best is None or best < self.wish.threshold:
             return Found((), best, self.wish.threshold)
         chosen = fitting(sources, places[: self.wish.top_k], room, self._count)
         self.passages = text_of([chosen[place] for place in sorted(chosen)])
@@ -291,7 +320,7 @@ class _Work:
         return round((time.monotonic() - self.begun) * 1000, 2)
 
     def _answered(self, text: str, reason: FinishReason) -> Answered:
-        found = self.found or Found((), None, self.wish.threshold)
+        found = self.found
         usage = None if self.result is None else self.result.usage
         first_ms = None if self.result is None else self.result.timing.ttft_ms
         return Answered(
@@ -306,7 +335,6 @@ class _Work:
             prompt_tokens=0 if usage is None else usage.prompt_tokens,
             completion_tokens=0 if usage is None else usage.completion_tokens,
             cached_tokens=0 if usage is None else usage.cached_tokens,
-            embedded_tokens=self.embedded_tokens,
             search_ms=self.search_ms,
             ttft_ms=None if first_ms is None else round(self.search_ms + first_ms, 2),
             total_ms=self._passed_ms(),

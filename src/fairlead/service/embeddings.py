@@ -129,27 +129,15 @@ class Embeddings:
             InvalidRequest: an empty input, a token that the model does not have, or a model that makes no vectors.
             PromptTooLong: an input past the context; both name its place.
         """
-        return await self._answer(lambda model: _encode(inputs, model), name or self._model, user_name)
-
-    async def embed_for(self, user_name: str, texts: Sequence[str]) -> Embedded:
-        """The vectors of texts as `embed` makes them, as work of this user.
-
-        Raises:
-            ModelNotReady, DownloadError, DoesNotFit, Draining, QueueFull, TokensUsedUp, EngineFailed
-        """
-        await self._registry.provide(self._model)
-        return await self._answer(lambda model: [_cut(model, text) for text in texts], self._model, user_name)
-
-    async def _answer(
-        self, encode: Callable[[LoadedModel], list[Sequence[int]]], name: str, user_name: str
-    ) -> Embedded:
         user = self._users.find(user_name)
         await self._admit(user.name)
         self._enter(user)
         try:
-            lease = await self._registry.acquire(name, lambda: None, user=user.name, capability="embedding")
+            lease = await self._registry.acquire(
+                name or self._model, lambda: None, user=user.name, capability="embedding"
+            )
             try:
-                tokens = await asyncio.to_thread(encode, lease.model)
+                tokens = await asyncio.to_thread(_encode, inputs, lease.model)
                 vectors = await self._vectors(lease, tokens, user.number, user.weight)
                 count = sum(map(len, tokens))
                 self._count(user, count)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fairlead.documents.cutting import cut
 from fairlead.documents.units import Unit
+from fairlead.service.collections import Hit
 from fairlead.service.indexing import embedded_text
 from fairlead.service.parts import packed
 from fairlead.service.search import Searchable
@@ -129,6 +130,14 @@ def of_file(
     ]
 
 
+def of_rows(collection: str, hits: Sequence[Hit]) -> list[Source]:
+    """What was found in a collection."""
+    return [
+        Source(kind="row", text=hit.text, score=hit.score, collection=collection, row_id=hit.id, row=hit.row)
+        for hit in hits
+    ]
+
+
 def ranked(
     candidates: Sequence[Candidate], vectors: NDArray[np.float32], question: str, vector: NDArray[np.float32]
 ) -> tuple[list[Source], list[int]]:
@@ -178,7 +187,7 @@ def text_of(sources: Sequence[Source]) -> str:
 def written(source: Source) -> str:
     """A source as a prompt has it: a file's under a label, a row with all its columns."""
     if source.row is not None:
-        return "\n".join(f"{column}: {value}" for column, value in source.row.items())
+        return "\n".join(f"{column}: {value}" for column, value in source.row.items() if value is not None)
     if source.name is None:
         return source.text
     label = source.name if source.page is None else f"{source.name} · page {source.page}"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import codecs
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from fairlead.documents.client import Readers, ReadFailed
 from fairlead.documents.columns import BadTable, Column, Value, seen_rows
-from fairlead.errors import InvalidRequest
+from fairlead.documents.messages import Dialect, Header, Limits, Rows
+from fairlead.errors import InvalidRequest, UnreadableFile, UnsupportedFile
+from fairlead.service.uploads import Upload
+
+_KINDS: Final = frozenset({"csv", "tsv", "json lines"})
+_PREVIEWED: Final = 10
+_NO_DELIMITERS: Final = frozenset('"\r\n\0')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +45,109 @@ class Table:
     def size_bytes(self) -> int:
         """What its rows take."""
         return sum(len(content.encode()) for content in self.contents)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a file is read as: what it is, by what its rows would be found, and the first of them."""
+
+    header: Header
+    text_column: str | None
+    """None where none was named, and none holds text."""
+    rows: Sequence[Sequence[Value]]
+
+
+class Tables:
+    """Reads files as tables, in processes of their own.
+
+    Args:
+        readers: those processes.
+    """
+
+    def __init__(self, readers: Readers | None = None) -> None:
+        self._readers = readers or Readers(Limits())
+
+    async def preview(
+        self, upload: Upload, text_column: str | None, delimiter: str | None, encoding: str | None
+    ) -> Preview:
+        """The beginning of a file that was received and finished; errors as in `read`."""
+        rows: list[list[Value]] = []
+        dialect = Dialect(delimiter=delimiter, encoding=encoding, most_rows=_PREVIEWED)
+        async with contextlib.aclosing(self._told(upload, dialect)) as messages:
+            async for message in messages:
+                if isinstance(message, Header):
+                    header = message
+                else:
+                    rows += message.rows
+        chosen = header.text_column
+        if text_column is not None:
+            chosen = chosen_column(header.columns, text_column, None)
+        return Preview(header, chosen, rows)
+
+    async def read(self, upload: Upload, text_column: str | None, delimiter: str | None, encoding: str | None) -> Table:
+        """The table in a file that was received and finished.
+
+        Args:
+            upload: the file.
+            text_column: by which rows are to be found; None is guessed, and so are the next two.
+            delimiter: what parts fields.
+            encoding: a name that Python knows.
+
+        Raises:
+            UnsupportedFile: it is of another kind.
+            UnreadableFile: it is no table, or not within the limits.
+            InvalidRequest: it has no such column, or nothing in it; or there is no such encoding or delimiter.
+        """
+        contents: list[str] = []
+        textless = 0
+        dialect = Dialect(delimiter=delimiter, encoding=encoding)
+        async with contextlib.aclosing(self._told(upload, dialect)) as messages:
+            async for message in messages:
+                if isinstance(message, Header):
+                    header = message
+                    chosen = chosen_column(header.columns, text_column, header.text_column)
+                    place = [column.name for column in header.columns].index(chosen)
+                else:
+                    contents += [msgspec.json.encode(row).decode() for row in message.rows]
+                    textless += sum(is_textless(row[place]) for row in message.rows)
+        if textless == len(contents):
+            raise no_text(chosen)
+        return Table(
+            columns=header.columns,
+            contents=contents,
+            text_column=chosen,
+            is_guessed=text_column is None,
+            textless_count=textless,
+            source={"file": upload.name, "delimiter": header.delimiter, "encoding": header.encoding},
+        )
+
+    async def _told(self, upload: Upload, dialect: Dialect) -> AsyncGenerator[Header | Rows]:
+        """A file's header, and then its rows."""
+        if upload.kind not in _KINDS:
+            raise UnsupportedFile(
+                f"{upload.name} is no table: a collection is made of csv, tsv or jsonl.", param="file"
+            )
+        _check(dialect)
+        try:
+            async with contextlib.aclosing(
+                self._readers.read_table(upload.incoming.path, upload.kind, dialect)
+            ) as messages:
+                async for message in messages:
+                    if isinstance(message, Header | Rows):
+                        yield message
+        except ReadFailed as error:
+            raise UnreadableFile(f"{upload.name} could not be read. {error}", param="file") from None
+
+
+def _check(dialect: Dialect) -> None:
+    """InvalidRequest for what cannot part fields, and for encodings that there are not."""
+    if dialect.delimiter is not None and dialect.delimiter in _NO_DELIMITERS:
+        raise InvalidRequest("A quotation mark or a line's end parts no fields.", param="delimiter")
+    if dialect.encoding is not None:
+        try:
+            codecs.lookup(dialect.encoding)
+        except LookupError:
+            raise InvalidRequest(f"There is no encoding {dialect.encoding}.", param="encoding") from None
 
 
 def table_of_rows(rows: Sequence[Mapping[str, object]], text_column: str | None) -> Table:
