@@ -23,6 +23,7 @@ import type {
   Models,
   Progress,
   Queue,
+  Row,
   Schemas,
   Summary,
   TablePreview,
@@ -425,7 +426,13 @@ export const deleteCollection = (name: string, leaving = false): Promise<void> =
   ask("DELETE", `/collections/${encodeURIComponent(name)}`, { keepalive: leaving });
 
 export const searchCollection = (name: string, wishes: SearchWishes, asking: Asking): Promise<Found> =>
-  ask("POST", `/collections/${encodeURIComponent(name)}/search`, { body: wishes, ...asking });
+  ask("POST", `/collections/${encodeURIComponent(name)}/search`, { body: wishes satisfies Schemas["SearchBody"], ...asking });
+
+/** The first rows of a collection. */
+export const collectionRows = async (name: string, limit: number): Promise<Row[]> => {
+  const path = `/collections/${encodeURIComponent(name)}/rows${query({ limit })}`;
+  return (await ask<{ rows: { row: Row }[] }>("GET", path)).rows.map(({ row }) => row);
+};
 
 export interface AnswerWishes {
   question: string;

@@ -249,7 +249,7 @@ export interface Summary extends TaskReport {
   rounds: number;
 }
 
-export type Cell = string | number | null;
+export type Cell = string | number | boolean | null;
 export type Row = Record<string, Cell>;
 
 export interface Column {

@@ -7,12 +7,14 @@ import { counted } from "../lib/format";
 import { sleep } from "../lib/wait";
 import { server } from "../stores/server.svelte";
 import { view } from "../stores/view.svelte";
-import type { Collection, Column, Found, TablePreview } from "../wire";
+import type { Collection, Column, Found, Row, TablePreview } from "../wire";
 import { Work } from "./work.svelte";
 
 const LOOK_MS = 700;
 const UNDO_MS = 6000;
 const LONGEST_NAME = 64;
+const LOOKED_AT = 500;
+const MOST_SUGGESTED = 60;
 
 class CollectionList {
   loading = $state(true);
@@ -163,6 +165,9 @@ export class Search {
   /** What was searched for when it was found. */
   asked = $state("");
 
+  /** Values of columns of texts, for those that have few. */
+  known = $state.raw<Record<string, string[]>>({});
+
   readonly work = new Work("search", () => `${counted(this.found?.results.length ?? 0, "row")} found.`);
 
   constructor(private readonly name: string) {}
@@ -175,6 +180,15 @@ export class Search {
       this.found = await api.searchCollection(this.name, wishes, asking);
       this.asked = query;
     });
+  }
+
+  /** Look which values columns have, in the first rows. */
+  async look(columns: readonly Column[]): Promise<void> {
+    try {
+      this.known = valuesIn(await api.collectionRows(this.name, LOOKED_AT), columns);
+    } catch {
+      // Values are not suggested then; what is wrong is told by a search.
+    }
   }
 
   filters(columns: readonly Column[]): Record<string, api.Filter> {
@@ -199,6 +213,16 @@ class Searches {
   forget(name: string): void {
     this.#all.delete(name);
   }
+}
+
+/** The values that columns of texts have in these rows, where they have few. */
+function valuesIn(rows: readonly Row[], columns: readonly Column[]): Record<string, string[]> {
+  const known: Record<string, string[]> = {};
+  for (const { name, type } of columns) {
+    const values = new Set(rows.map((row) => row[name]).filter((value) => value !== null && value !== ""));
+    if (type === "text" && values.size <= MOST_SUGGESTED) known[name] = [...values].map(String).sort();
+  }
+  return known;
 }
 
 /** The values that are written with a | between them. */
