@@ -17,6 +17,7 @@ from tests.served import BEHAVIOUR, serving
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "docs" / "screens"
 STARTER_FILE = ROOT / "build" / "home" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDER = ROOT / "build" / "home" / "models" / "all-MiniLM-L6-v2"
 DESK, PHONE = (1280, 800), (360, 740)
 TITLES = ("Knots that hold", "A letter to the harbour master", "Tides of the week", "Names for a boat", "Rust on steel")
 
@@ -65,7 +66,41 @@ def nothing(page: Page) -> None:
     page.wait_for_timeout(300)
 
 
-REAL = ("models-light", "server-light")
+def summarized(page: Page) -> None:
+    page.keyboard.press("Alt+Shift+S")
+    page.get_by_label("Text").fill(STORY)
+    page.get_by_label("Words at most").fill("60")
+    page.get_by_role("button", name="Summarise").click()
+    expect(page.get_by_role("list", name="Figures")).to_be_visible()
+
+
+def answered(page: Page) -> None:
+    page.keyboard.press("Alt+Shift+Q")
+    page.get_by_label("Question").fill("Which sheath does a rope need at the fairlead?")
+    page.get_by_label("Text", exact=True).fill(STORY)
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(page.get_by_role("list", name="Sources")).to_be_visible()
+
+
+def searched(page: Page) -> None:
+    page.goto(f"{page.url.split('#')[0]}#/search/topics")
+    expect(page.get_by_text("searched exactly")).to_be_visible()
+    page.get_by_label("What the rows are to be about").fill("how ships find their way at night")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("region", name="Found rows").get_by_role("listitem").first).to_be_visible()
+
+
+STORY = """A rope wears where it rubs against an edge. Sailors call this chafe, and it is the commonest end of a good line.
+
+A fairlead takes the line around the edge: a ring or a pair of rollers, smooth and well fastened, through which it runs \
+freely. The angle at which it leaves should be small, since friction grows with the angle, and so does heat.
+
+Where the line must stay for long, as at a mooring, it is given a sheath of leather or hose. The sheath sits where the \
+line passes the fairlead and is sewn to it, so that it does not wander when the tide lifts the ship.
+
+Lines are looked at every week. One that has lost a tenth of its yarns is turned end for end; one that has lost a \
+quarter is cut up for fenders. Nylon stretches by a third before it parts, and whoever stands in its way is in danger."""
+REAL = ("models-light", "server-light", "summarize-light", "answer-dark", "search-light", "search-phone-dark")
 """Those of a server with the starter model and the catalogue; the others show invented answers."""
 SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
     "door-light": ("light", DESK, nothing),
@@ -77,6 +112,10 @@ SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
     "settings-dark": ("dark", DESK, settings),
     "server-light": ("light", DESK, server),
     "list-phone-light": ("light", PHONE, listed),
+    "summarize-light": ("light", DESK, summarized),
+    "answer-dark": ("dark", DESK, answered),
+    "search-light": ("light", DESK, searched),
+    "search-phone-dark": ("dark", PHONE, searched),
     "conversation-phone-dark": ("dark", PHONE, on_phone),
 }
 
@@ -86,7 +125,10 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     BEHAVIOUR.update(MODELS)
     told = quick_settings(Path(tempfile.mkdtemp()))
-    real = start(Path(tempfile.mkdtemp()), STARTER_FILE)
+    home = Path(tempfile.mkdtemp())
+    (home / "models").mkdir()
+    (home / "models" / EMBEDDER.name).symlink_to(EMBEDDER)
+    real = start(home, STARTER_FILE)
     with serving(told, "ropes") as served, sync_playwright() as playwright:
         for title in TITLES:
             imported(served.url, "Ada", [("user", title), ("assistant", "Aye.")], title=title)

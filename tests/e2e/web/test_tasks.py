@@ -94,3 +94,38 @@ def test_a_question_is_answered_from_files_with_its_sources_or_is_not_known(
     page.get_by_label("Files", exact=True).set_input_files(tmp_path / "broken.pdf")
     page.get_by_role("button", name="Answer", exact=True).click()
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_a_table_becomes_a_collection_that_is_searched_and_deleted(web: Web, server: Server, tmp_path: Path) -> None:
+    web.seen.expected = ("400", "422")
+    rows = ["ship;note;year", *(f"Vega;Storm and rain on day {day};{1880 + day}" for day in range(9))]
+    (tmp_path / "ship's log.csv").write_text("\n".join([*rows, "Ada;The cook made soup;1890", "Ada;Ropes chafed;1901"]))
+    (tmp_path / "none.csv").write_bytes(b"PK\x03\x04 no table at all")
+    page = opened(web, server, "Collections")
+    expect(page.get_by_role("list", name="Collections").get_by_role("link", name="topics")).to_be_visible()
+    page.get_by_label("Table", exact=True).set_input_files(tmp_path / "none.csv")
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("Table", exact=True).set_input_files(tmp_path / "ship's log.csv")
+    form = page.get_by_role("form", name="New collection")
+    expect(form).to_contain_text("11 rows in 3 columns, of which these are the first 10.")
+    expect(form.get_by_label("Rows are found by")).to_have_value("note")
+    expect(form).to_contain_text("was guessed")
+    expect(form.get_by_label("Name")).to_have_value("ship-s-log")
+    form.get_by_role("button", name="Make the collection").click()
+
+    expect(page.get_by_label("What the rows are to be about")).to_be_focused()
+    expect(page.get_by_role("region", name="ship-s-log")).to_contain_text("searched exactly")
+    page.keyboard.type("something to eat")
+    page.get_by_text("Filters").click()
+    page.get_by_role("combobox", name="ship").fill("Ada")
+    page.get_by_label("What the rows are to be about").press("Enter")
+    found = page.get_by_role("region", name="Found rows").get_by_role("listitem")
+    expect(found).to_have_count(2)
+    expect(found.first).to_contain_text("The cook made soup")
+
+    page.get_by_role("button", name="Delete", exact=True).click()
+    mine = page.get_by_role("list", name="Collections").get_by_role("link", name="ship-s-log")
+    expect(page.get_by_role("heading", name="Collections", level=1)).to_be_focused()
+    expect(mine).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(mine).to_be_visible()
