@@ -104,10 +104,11 @@ const COLLECTION = {
 
 describe("collections", () => {
   it("are looked at until their rows are embedded", async () => {
-    server.on("GET", /^\/collections$/, json({ collections: [{ ...COLLECTION, state: "embedding" }] }), json({ collections: [COLLECTION] }));
+    const house = { ...COLLECTION, name: "topics", state: "embedding", embedded_count: 0, builtin: true }; // until it is searched
+    server.on("GET", /^\/collections$/, json({ collections: [{ ...COLLECTION, state: "embedding" }, house] }), json({ collections: [COLLECTION, house] }));
     const { collections } = await import("../src/tasks/collections.svelte");
     await collections.refresh();
-    expect(collections.list).toEqual([COLLECTION]);
+    expect(collections.list.map((one) => one.state)).toEqual(["ready", "embedding"]);
     expect(server.to("GET", /collections/)).toHaveLength(2);
   });
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.conftest import start, stop
 from tests.e2e.web.conftest import ARGUMENTS, MARKDOWN, MODELS, Seen, Web, answers, imported, quick_settings, send
@@ -84,22 +84,22 @@ def answered(page: Page) -> None:
 
 def searched(page: Page) -> None:
     page.goto(f"{page.url.split('#')[0]}#/search/topics")
-    expect(page.get_by_text("searched exactly")).to_be_visible()
     page.get_by_label("What the rows are to be about").fill("how ships find their way at night")
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_role("region", name="Found rows").get_by_role("listitem").first).to_be_visible()
 
 
-STORY = """A rope wears where it rubs against an edge. Sailors call this chafe, and it is the commonest end of a good line.
-
-A fairlead takes the line around the edge: a ring or a pair of rollers, smooth and well fastened, through which it runs \
-freely. The angle at which it leaves should be small, since friction grows with the angle, and so does heat.
-
-Where the line must stay for long, as at a mooring, it is given a sheath of leather or hose. The sheath sits where the \
-line passes the fairlead and is sewn to it, so that it does not wander when the tide lifts the ship.
-
-Lines are looked at every week. One that has lost a tenth of its yarns is turned end for end; one that has lost a \
-quarter is cut up for fenders. Nylon stretches by a third before it parts, and whoever stands in its way is in danger."""
+STORY = "\n\n".join(
+    (
+        "A rope wears where it rubs against an edge. Sailors call this chafe: it is the commonest end of a line.",
+        "A fairlead takes the line around the edge: a ring or a pair of rollers, smooth and well fastened, through "
+        "which it runs freely. The angle should be small, since friction grows with the angle, and so does heat.",
+        "Where the line must stay for long, as at a mooring, it is given a sheath of leather or hose. The sheath sits "
+        "where the line passes the fairlead and is sewn to it, so that it stays when the tide lifts the ship.",
+        "Lines are looked at every week. One that has lost a tenth of its yarns is turned end for end; one that has "
+        "lost a quarter is cut up for fenders. Nylon stretches by a third before it parts: keep out of its way.",
+    )
+)
 REAL = ("models-light", "server-light", "summarize-light", "answer-dark", "search-light", "search-phone-dark")
 """Those of a server with the starter model and the catalogue; the others show invented answers."""
 SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
@@ -129,23 +129,30 @@ def main() -> None:
     (home / "models").mkdir()
     (home / "models" / EMBEDDER.name).symlink_to(EMBEDDER)
     real = start(home, STARTER_FILE)
-    with serving(told, "ropes") as served, sync_playwright() as playwright:
-        for title in TITLES:
-            imported(served.url, "Ada", [("user", title), ("assistant", "Aye.")], title=title)
-        imported(served.url, "Ada", [("user", "Why do ropes chafe?"), ("assistant", MARKDOWN)], title="Why ropes chafe")
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        for name, (scheme, (width, height), show) in SCREENS.items():
-            size = {"width": width, "height": height}
-            web = Web(browser, Seen())
-            url = real.url if name in REAL else served.url
-            page = web.open(url, None if name.startswith("door") else "Ada", viewport=size, color_scheme=scheme)
-            page.wait_for_timeout(300)
-            show(page)
-            page.wait_for_timeout(300)
-            page.screenshot(path=FOLDER / f"{name}.png")
-            web.contexts[0].close()
-        browser.close()
-    stop(real)
+    try:
+        with serving(told, "ropes") as served, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+            draw(browser, served.url, real.url)
+            browser.close()
+    finally:
+        stop(real)
+
+
+def draw(browser: Browser, told_url: str, real_url: str) -> None:
+    """Make the pictures before these two servers."""
+    for title in TITLES:
+        imported(told_url, "Ada", [("user", title), ("assistant", "Aye.")], title=title)
+    imported(told_url, "Ada", [("user", "Why do ropes chafe?"), ("assistant", MARKDOWN)], title="Why ropes chafe")
+    for name, (scheme, (width, height), show) in SCREENS.items():
+        size = {"width": width, "height": height}
+        web = Web(browser, Seen())
+        url = real_url if name in REAL else told_url
+        page = web.open(url, None if name.startswith("door") else "Ada", viewport=size, color_scheme=scheme)
+        page.wait_for_timeout(300)
+        show(page)
+        page.wait_for_timeout(300)
+        page.screenshot(path=FOLDER / f"{name}.png")
+        web.contexts[0].close()
 
 
 if __name__ == "__main__":

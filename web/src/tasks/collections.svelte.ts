@@ -16,6 +16,11 @@ const LONGEST_NAME = 64;
 const LOOKED_AT = 500;
 const MOST_SUGGESTED = 60;
 
+/** Whether a collection is made ready no sooner than it is searched, as what comes with the server is. */
+export function waits({ builtin, state, embedded_count }: Collection): boolean {
+  return builtin && state === "embedding" && embedded_count === 0;
+}
+
 class CollectionList {
   loading = $state(true);
   problem = $state<string | null>(null);
@@ -90,7 +95,7 @@ class CollectionList {
         this.#all = await api.collections();
         this.problem = null;
         this.loading = false;
-        if (!this.list.some((collection) => collection.state === "embedding")) return;
+        if (!this.list.some((collection) => collection.state === "embedding" && !waits(collection))) return;
         await sleep(LOOK_MS);
       }
     } catch (error) {
@@ -180,6 +185,7 @@ export class Search {
       this.found = await api.searchCollection(this.name, wishes, asking);
       this.asked = query;
     });
+    void collections.refresh(); // a search may have made it ready
   }
 
   /** Look which values columns have, in the first rows. */
