@@ -43,9 +43,12 @@ ALLOWED = {
     "file_client": {"client"},
     "task_info": {"answer_info"},
     "task_client": {"client", "task_info", "answer_info"},
+    "collection_info": set[str](),
+    "collection_client": {"client", "collection_info"},
     "cli": {
         "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "file_client", "task_client",
-        "chat_info", "answer_info", "task_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup",
+        "chat_info", "answer_info", "task_info", "model_info", "collection_client",
+        "collection_info", "gguf", "kernels", "bench", "api", "service.backup",
         "service.keys", "service.store", "documents.kinds", "tui", "visible",
     },
     "tui": {

@@ -149,7 +149,7 @@ async def test_whose_a_collection_is(collections: Collections) -> None:
         await collections.create("bert", "boats", await table_from(BOATS * 9, None))
     await collections.create("bert", "boats", await table_from(BOATS[:1], None))
     await collections.remove("anna", "boats")
-    assert [status.collection.name for status in await collections.listed("anna")] == []
+    assert [status.collection.name for status in await collections.listed("anna")] == ["topics"]
     assert (await collections.settled("bert", "boats")).state == "ready"
 
 
@@ -250,3 +250,23 @@ async def test_a_collection_may_be_deleted_while_it_is_embedded(
     embedder.stops_after = None
     await make(collections, "boats", BOATS)
     assert await found(collections, "red sails", top_k=1) == ["Anna"]
+
+
+async def test_topics_come_with_the_server_for_everybody_and_for_nobody_to_change(
+    file: Path, tmp_path: Path, embedder: HashingEmbedder
+) -> None:
+    async with opened(file, tmp_path, embedder) as collections:
+        answer = await collections.search("anna", "topics", "lines and bollards that hold a vessel", top_k=1)
+        assert answer.hits[0].row["topic"] == "Mooring a ship"
+        assert (answer.searched, answer.state) == (300, "ready")
+        for change in (
+            collections.remove("anna", "topics"),
+            collections.remove_row("anna", "topics", 1),
+            collections.add_rows("anna", "topics", [{"topic": "x"}]),
+            collections.create("anna", "topics", await table_from(BOATS, None)),
+        ):
+            with pytest.raises(Conflict):
+                await change
+    async with opened(file, tmp_path, embedder) as collections:
+        (status,) = await collections.listed("bert")
+        assert (status.is_builtin, status.state, status.collection.embedded_count) == (True, "ready", 300)

@@ -20,6 +20,7 @@ from fairlead.cli import (
     bench,
     catalogue,
     chat,
+    collections,
     config,
     doctor,
     embed,
@@ -105,3 +106,4 @@ for command in (
     app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
+app.add_typer(collections.app, name="collections")

@@ -45,6 +45,8 @@ def table_in(kind: str, data: bytes, dialect: Dialect) -> Table:
             return _JsonLines(text, encoding)
     except BadTable as error:
         raise Unreadable(str(error)) from None
+    except csv.Error as error:  # of the lines by which the delimiter is found
+        raise Unreadable(f"It is no table: {error}.") from None
     raise Unreadable("It is no table: those are csv, tsv and jsonl.")
 
 
@@ -52,10 +54,10 @@ class _Delimited:
     """Records of fields that a sign parts; the first holds the columns' names."""
 
     def __init__(self, text: str, delimiter: str | None, encoding: str) -> None:
+        csv.field_size_limit(_LONGEST_FIELD)
         self._lines = lines_of(text)
         self._delimiter = delimiter or delimiter_of(self._lines)
         self.characters = len(text)
-        csv.field_size_limit(_LONGEST_FIELD)
         records = self._records()
         _, first = next(records, (0, []))
         names = [" ".join(name.split()) or f"column_{place}" for place, name in enumerate(first, 1)]

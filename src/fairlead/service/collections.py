@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from fairlead.documents import columns as table_columns
 from fairlead.documents.columns import BadTable, Column, Value
 from fairlead.errors import Conflict, InvalidRequest, NotFound
+from fairlead.service import topics
 from fairlead.service.collection_filling import Filling, text_of
 from fairlead.service.collection_vectors import APPROXIMATE_FROM, CollectionVectors, columns_of, decoded
 from fairlead.service.embedding import Embedder
@@ -102,7 +103,8 @@ class Collections:
         self._filling = Filling(database, self._vectors, embedder)
 
     async def start(self) -> None:
-        """Go on with what was being embedded when it ended."""
+        """Put in place what comes with the server, and go on with what was being embedded when it ended."""
+        await topics.put_in_place(self._database, self._embedder.name)
         async with self._database.reading() as connection:
             unfinished = await collections.unfinished(connection)
         for collection in unfinished:
