@@ -154,7 +154,7 @@ class Answers:
         Raises:
             InvalidRequest: there is no question, or the model answers none.
             PromptTooLong: the model's context is too short for the question and anything to answer it from.
-                NotFound: there is no such collection.
+            NotFound: there is no such collection.
             ModelNotFound, ModelNotReady, DownloadError, DoesNotFit, Draining, QueueFull, TokensUsedUp, EngineFailed
         """
         if not wish.question.strip():
