@@ -86,12 +86,17 @@ class Corpus:
     answers: Sequence[frozenset[int]]
 
 
+def passages_of(path: Path) -> list[Passage]:
+    """A document as it is cut."""
+    return list(Reading(named_kind(path.name), path.read_bytes(), Limits(), lambda _, __: None).passages())
+
+
 def load() -> Corpus:
     """Read the documents and the questions; LookupError where a question's words stand nowhere any more."""
     passages: list[Passage] = []
     of: list[str] = []
     for path in DOCUMENTS:
-        found = list(Reading(named_kind(path.name), path.read_bytes(), Limits(), lambda _, __: None).passages())
+        found = passages_of(path)
         passages += found
         of += [path.name] * len(found)
     entries = tomllib.loads((SET / "questions.toml").read_text())["question"]

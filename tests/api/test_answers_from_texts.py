@@ -154,6 +154,7 @@ def test_ended_half_way_it_leaves_the_engine_free(server: Served, http: httpx.Cl
         ({"question": "What?", "files": []}, "files"),
         ({"question": "What?", "context": TEXT, "top_k": 0}, "top_k"),
         ({"question": "What?", "context": TEXT, "threshold": 1.1}, "threshold"),
+        ({"question": "What?", "context": TEXT, "max_tokens": 4097}, "max_tokens"),
         ({"question": "What?", "context": TEXT, "request_id": "a b"}, "request_id"),
         ({"question": "What? " * 900, "context": TEXT}, "question"),
         ({"question": "What?", "context": TEXT, "model": ENCODER}, "model"),
@@ -173,8 +174,13 @@ def test_files_that_cannot_be_read_are_refused(http: httpx.Client) -> None:
     check(http.post("/answer/file", files={"file": ("a.txt", b"A text.")}), 400)
 
 
-def test_without_an_embedding_model_it_says_so(tmp_path: Path) -> None:
-    settings = settings_with_models(tmp_path, embedding_model="absent", context_length=2048)
-    with serving(settings) as without, without.http() as other:
-        refused = check(other.post("/answer", json={**SURE, "context": ROPE}), 502)
-    assert "absent" in refused["message"]
+def test_what_the_server_cannot_do_is_refused(tmp_path: Path) -> None:
+    settings = settings_with_models(tmp_path, embedding_model="absent", context_length=2048, max_file_bytes=101)
+    with serving(settings) as poor, poor.http() as http:
+        refused = check(http.post("/answer", json={**SURE, "context": ROPE}), 502)
+        assert "absent" in refused["message"]
+        ask = {"question": "What?"}
+        half = [("file", (f"{number}.txt", b"A rope. " * 7)) for number in range(2)]
+        assert "together" in check(http.post("/answer/file", params=ask, files=half), 413)["message"]
+        many = [("file", (f"{number}.txt", b".")) for number in range(101)]
+        check(http.post("/answer/file", params=ask, files=many), 400)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 from benchmarks.answering import Scored, chosen, measure, refused
+from benchmarks.retrieval import SET, load
 from fairlead.config import Settings
 from fairlead.service.answering import THRESHOLD
 
@@ -17,6 +20,15 @@ def test_refusals_are_counted_by_kind() -> None:
     shares = {(each.kind, each.questions): (each.among_all, each.in_document) for each in refused(scored, 0.25)}
     assert shares["answerable", "all"] == (0.25, 0.5)
     assert (shares["near", "all"], shares["far", "held out"]) == ((0.0, 1.0), (1.0, None))
+
+
+def test_answers_are_looked_for_in_what_can_be_answered() -> None:
+    can_be = {(question.ask, question.document) for question in load().questions}
+    answers = tomllib.loads((SET / "answers.toml").read_text())["answer"]
+    assert len({each["ask"] for each in answers}) == len(answers) >= 25
+    for each in answers:
+        assert (each["ask"], each["document"]) in can_be
+        assert not re.search(each["matches"], "I do not know: the text says nothing of it.")
 
 
 async def test_the_default_threshold_is_what_the_set_supports(embedding_model: Path) -> None:

@@ -47,7 +47,7 @@ _TEMPERATURE: Final = 0.0
 
 TopK = Annotated[int, Field(ge=1, le=50)]
 Threshold = Annotated[float, Field(ge=-1, le=1)]
-MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
+MaxTokens = Annotated[int, Field(ge=1, le=4096)]
 OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 

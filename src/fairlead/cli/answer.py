@@ -41,12 +41,14 @@ def answer(
     collection: Annotated[
         str | None, typer.Option(help="Answer from this collection instead.", metavar="NAME", show_default=False)
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="How many passages the model is given at most.", min=1)] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="How many passages the model is given at most.", min=1, max=50)
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Least score of the best passage; below it nothing is known.", min=-1, max=1)
     ] = None,
     model: Annotated[str | None, typer.Option(help="Answer with this model.", metavar="NAME")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1, max=4096)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON, as where output is piped.")] = False,
     url: Url = None,
     key: Key = None,

@@ -43,10 +43,10 @@ _QUESTION_CHARS: Final = 4_000
 _LEAST_ROOM: Final = 32
 """Tokens of passages; with fewer there is nothing to answer from."""
 _SYSTEM: Final = (
-    "You answer a question from the given passages and from nothing else, briefly and in the question's language. "
-    "If the passages do not say it, write only: I do not know."
+    "You answer questions about a text, briefly, in the question's language, with what the text says and nothing else. "
+    "If it does not say it, write only: I do not know."
 )
-_ASK: Final = "Passages:\n\n{passages}\n\nQuestion: {question}"
+_ASK: Final = "Text:\n\n{passages}\n\nQuestion: {question}\nAnswer the question from the text above."
 _NOT_KNOWN: Final = "I do not know"
 _NOTHING_NEAR: Final = f"{_NOT_KNOWN}: nothing in what I was given is about this question."
 
@@ -154,7 +154,7 @@ class Answers:
         Raises:
             InvalidRequest: there is no question, or the model answers none.
             PromptTooLong: the model's context is too short for the question and anything to answer it from.
-                NotFound: there is no such collection.
+            NotFound: there is no such collection.
             ModelNotFound, ModelNotReady, DownloadError, DoesNotFit, Draining, QueueFull, TokensUsedUp, EngineFailed
         """
         if not wish.question.strip():
@@ -180,7 +180,7 @@ class _Work:
     search_ms: float = 0.0
     found: Found = field(init=False)
     passages: str = ""
-    """What was found, in the order in which it stands."""
+    """What was found, the best last: small models heed most what stands nearest to the question."""
     result: Result | None = None
 
     def __post_init__(self) -> None:
@@ -254,8 +254,8 @@ class _Work:
         if best is None or best < self.wish.threshold:
             return Found((), best, self.wish.threshold)
         chosen = fitting(sources, places[: self.wish.top_k], room, self._count)
-        self.passages = text_of([chosen[place] for place in sorted(chosen)])
-        return Found(tuple(chosen.values()), best, self.wish.threshold)
+        self.passages = text_of(chosen[::-1])
+        return Found(chosen, best, self.wish.threshold)
 
     async def _ask(self) -> Answer:
         request = replace(

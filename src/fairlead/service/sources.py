@@ -157,8 +157,8 @@ def ranked(
     return sources, best or list(range(len(sources)))
 
 
-def fitting(sources: Sequence[Source], best: Sequence[int], room: int, count: Count) -> dict[int, Source]:
-    """Of the best sources those that fit into so many tokens, by their places; the very best is cut where it has to be.
+def fitting(sources: Sequence[Source], best: Sequence[int], room: int, count: Count) -> list[Source]:
+    """Of the best sources those that fit into so many tokens, best first; the very best is cut where it has to be.
 
     Args:
         sources: in the order in which they stand.
@@ -166,7 +166,7 @@ def fitting(sources: Sequence[Source], best: Sequence[int], room: int, count: Co
         room: in tokens, at least some ten.
         count: counts a text's tokens; takes its time.
     """
-    chosen: dict[int, Source] = {}
+    chosen: list[Source] = []
     for place in best:
         fit = sources[place]
         length = count(written(fit) + _BETWEEN)
@@ -174,7 +174,7 @@ def fitting(sources: Sequence[Source], best: Sequence[int], room: int, count: Co
             fit = _beginning(fit, room, count)
             length = count(written(fit) + _BETWEEN)
         if length <= room:
-            chosen[place] = fit
+            chosen.append(fit)
             room -= length
     return chosen
 
