@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import chats, errors, files, me, models, native, openai, page, reference, summaries
+from fairlead.api import chats, classification, errors, files, me, models, native, openai, page, reference, summaries
 from fairlead.api import embeddings as embedding_routes
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
@@ -20,6 +20,7 @@ from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
 from fairlead.service.chats import Chats
+from fairlead.service.classification import Classifications
 from fairlead.service.composing import Composer
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments, FileLimits
@@ -90,6 +91,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     app.include_router(summaries.router)
+    app.include_router(classification.router)
     reference.install(app)
     has_page = page.install(app)
     return app
@@ -142,4 +144,5 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
+        classifications=Classifications(generator, users, metrics),
     )

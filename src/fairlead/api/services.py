@@ -12,6 +12,7 @@ from fairlead import checks
 from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
 from fairlead.service.chats import Chats
+from fairlead.service.classification import Classifications
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
 from fairlead.service.embeddings import Embeddings
@@ -42,6 +43,7 @@ class Services:
     conversations: Conversations
     documents: ChatDocuments
     summaries: Summaries
+    classifications: Classifications
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:
