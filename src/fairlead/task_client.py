@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import BinaryIO, Unpack
 
 from fairlead.answer_info import Text
 from fairlead.client import Event, FairleadClient, decode
-from fairlead.task_info import AnswerSources, AnswerWishes, Summary, SummaryWishes, TaskProgress, TextAnswer
+from fairlead.task_info import (
+    AnswerSources,
+    AnswerWishes,
+    Classification,
+    ClassificationWishes,
+    Labelled,
+    Summary,
+    SummaryWishes,
+    TaskProgress,
+    TextAnswer,
+)
 
 SummaryStep = TaskProgress | Text | Summary
 AnswerStep = TaskProgress | AnswerSources | Text | TextAnswer
+ClassificationStep = TaskProgress | Labelled | Classification
 
 
 class Tasks:
@@ -80,6 +91,27 @@ class Tasks:
         async with self._client.stream("POST", "/answer/file", query=query, files=files) as events:
             async for step in _answer_steps(events):
                 yield step
+
+    async def classify(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str | Mapping[str, str]],
+        **wishes: Unpack[ClassificationWishes],
+    ) -> AsyncGenerator[ClassificationStep]:
+        """The progress and each text's label as it is found, and last of all the whole.
+
+        A label is its name, or a mapping of `name` and `description`. Closing the iterator stops the work.
+        """
+        body = {"texts": texts, "labels": labels, "stream": True, **wishes}
+        async with self._client.stream("POST", "/classify", body=body) as events:
+            async for event in events:
+                match event.name:
+                    case "progress":
+                        yield decode(event.data, TaskProgress)
+                    case "result":
+                        yield decode(event.data, Labelled)
+                    case "done":
+                        yield decode(event.data, Classification)
 
 
 async def _answer_steps(events: AsyncIterator[Event]) -> AsyncGenerator[AnswerStep]:

@@ -463,12 +463,13 @@ export function answerFrom(
 
 export interface Label {
   name: string;
-  description: string | null;
+  description: string;
 }
 
 export interface Classifying {
   labels: (string | Label)[];
   examples: { text: string; label: string }[];
+  /** What is to be told apart; null for the server's own words. */
   instruction: string | null;
   model: string | null;
 }
@@ -479,7 +480,9 @@ export function classify(
   wishes: Classifying,
   asking: Asking,
 ): AsyncGenerator<TaskEvent<Classification, Classified & { index: number }>> {
-  return task(stream("POST", "/classify", { body: { texts, ...wishes, stream: true }, ...asking }), "result");
+  const { instruction, ...others } = wishes;
+  const body = { texts: [...texts], ...others, ...(instruction !== null && { instruction }), stream: true };
+  return task(stream("POST", "/classify", { body: body satisfies Schemas["ClassifyBody"], ...asking }), "result");
 }
 
 /** @param part  the event that tells something of the task's own on the way */

@@ -343,10 +343,7 @@ export interface Classified {
   probabilities: Record<string, number>;
 }
 
-export interface Classification {
-  id: string;
-  model: string;
-  results: Classified[];
-  usage: Usage;
-  timing: { total_ms: number };
+export interface Classification extends TaskReport {
+  /** Null for texts that were not reached before it was stopped. */
+  results: (Classified | null)[];
 }

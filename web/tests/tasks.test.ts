@@ -174,7 +174,7 @@ describe("a classification", () => {
     await classification.start();
     expect(server.to("POST", /classify/)[0]?.body).toEqual({
       texts: ["Rain, again", "A brig"], labels: [{ name: "weather", description: "rain" }, "ships"], examples: [],
-      instruction: null, model: null, stream: true,
+      model: null, stream: true,
     });
     expect(classification.results.map(({ text, label }) => [text, label])).toEqual([["Rain, again", "weather"], ["A brig", "ships"]]);
     expect(classification.counts).toEqual([["weather", 1], ["ships", 1]]);

@@ -13,6 +13,7 @@ from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
 from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.classification import Classifications
 from fairlead.service.collections import Collections
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
@@ -48,6 +49,7 @@ class Services:
     collections: Collections
     tables: Tables
     answers: Answers
+    classifications: Classifications
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:
