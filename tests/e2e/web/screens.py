@@ -89,6 +89,20 @@ def searched(page: Page) -> None:
     expect(page.get_by_role("region", name="Found rows").get_by_role("listitem").first).to_be_visible()
 
 
+def classified(page: Page) -> None:
+    page.keyboard.press("Alt+Shift+C")
+    page.get_by_label("Texts").fill(
+        "The wind rose at noon and it rained all night.\n"
+        "Three barges passed, and a tug with a dredger.\n"
+        "The bow line has chafed through half its yarns."
+    )
+    page.get_by_label("Labels").fill(
+        "weather | rain, wind, storms\ntraffic | ships that come and go\ngear | ropes, chains and what is worn of them"
+    )
+    page.get_by_role("button", name="Classify", exact=True).click()
+    expect(page.get_by_role("region", name="Classified texts").get_by_role("row")).to_have_count(4)
+
+
 STORY = "\n\n".join(
     (
         "A rope wears where it rubs against an edge. Sailors call this chafe: it is the commonest end of a line.",
@@ -100,7 +114,15 @@ STORY = "\n\n".join(
         "lost a quarter is cut up for fenders. Nylon stretches by a third before it parts: keep out of its way.",
     )
 )
-REAL = ("models-light", "server-light", "summarize-light", "answer-dark", "search-light", "search-phone-dark")
+REAL = (
+    "models-light",
+    "server-light",
+    "summarize-light",
+    "answer-dark",
+    "search-light",
+    "search-phone-dark",
+    "classify-dark",
+)
 """Those of a server with the starter model and the catalogue; the others show invented answers."""
 SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
     "door-light": ("light", DESK, nothing),
@@ -115,6 +137,7 @@ SCREENS: dict[str, tuple[str, tuple[int, int], Callable[[Page], None]]] = {
     "summarize-light": ("light", DESK, summarized),
     "answer-dark": ("dark", DESK, answered),
     "search-light": ("light", DESK, searched),
+    "classify-dark": ("dark", DESK, classified),
     "search-phone-dark": ("dark", PHONE, searched),
     "conversation-phone-dark": ("dark", PHONE, on_phone),
 }

@@ -88,8 +88,9 @@ def answer(page: Page) -> None:
 
 def new_collection(page: Page) -> None:
     task(page, "F", "Collections")
-    table = {"name": "log.csv", "mimeType": "text/csv", "buffer": b"ship,note\nAda,Ropes chafed\nVega,Soup again\n"}
-    page.get_by_label("Table", exact=True).set_input_files(files=[table])
+    page.get_by_label("Table", exact=True).set_input_files(
+        {"name": "log.csv", "mimeType": "text/csv", "buffer": b"ship,note\nAda,Ropes chafed\nVega,Soup again\n"}
+    )
     expect(page.get_by_role("region", name="The first rows")).to_be_visible()
 
 
@@ -115,7 +116,17 @@ SCREENS: dict[str, Callable[[Page], None]] = {
     "undo": undo,  # the last: what is deleted is gone with its page
 }
 
-TASK_SCREENS = (summarize, answer, new_collection, search)
+
+def classify(page: Page) -> None:
+    task(page, "C", "Classify")
+    page.get_by_label("Texts").fill(f"It rained.\n{'W' * 300}")
+    page.get_by_label("Labels").fill(f"weather\n{'ships' * 30}")
+    page.get_by_text("Examples and instruction").click()
+    page.get_by_role("button", name="Classify", exact=True).click()
+    expect(page.get_by_role("region", name="Classified texts").get_by_role("row")).to_have_count(3)
+
+
+TASK_SCREENS = (summarize, answer, new_collection, search, classify)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -129,3 +130,30 @@ def test_a_table_becomes_a_collection_that_is_searched_and_deleted(web: Web, ser
     expect(mine).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
     expect(mine).to_be_visible()
+
+
+def test_texts_of_a_table_are_classified_and_saved(web: Web, server: Server, tmp_path: Path) -> None:
+    web.seen.expected = ("400",)
+    (tmp_path / "notes.csv").write_text(
+        'id,note\n1,It rained all night and the wind rose.\n2,"The cook, again, made soup."\n'
+    )
+    page = opened(web, server, "Classify")
+    page.get_by_label("File", exact=True).set_input_files(tmp_path / "notes.csv")
+    expect(page.get_by_label("The texts stand in")).to_have_value("1")
+    expect(page.get_by_text("2 texts")).to_be_visible()
+    page.get_by_label("Labels").fill("weather | rain, wind, storms\nfood\nfood")
+    page.get_by_role("button", name="Classify", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("The label 'food' is there twice.")
+    expect(page.get_by_label("Labels")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Labels").fill("weather | rain, wind, storms\nfood")
+    page.get_by_role("button", name="Classify", exact=True).click()
+    classified = page.get_by_role("region", name="Classified texts")
+    expect(classified.get_by_role("row")).to_have_count(3)
+    expect(classified.get_by_role("row").nth(2)).to_contain_text("The cook, again, made soup.")
+    with page.expect_download() as download:
+        classified.get_by_role("button", name="CSV").click()
+    header, *rows = csv.reader(Path(download.value.path()).read_text().splitlines())
+    assert header == ["text", "label", "weather", "food"]
+    for _, label, *probabilities in rows:
+        assert abs(sum(map(float, probabilities)) - 1) < 1e-3
+        assert float(probabilities[header.index(label) - 2]) == max(map(float, probabilities))

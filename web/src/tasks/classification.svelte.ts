@@ -53,6 +53,8 @@ class Classification {
 
   /** Those that are known so far, in the order of the texts. */
   results = $state.raw<Sorted[]>([]);
+  /** How many there were to be, where it was stopped before. */
+  stoppedOf = $state<number | null>(null);
   /** What these were sorted under. */
   names = $state.raw<string[]>([]);
 
@@ -84,6 +86,7 @@ class Classification {
     const { texts, given } = this;
     if (texts.length === 0 || given.length === 0 || this.work.running) return;
     this.results = [];
+    this.stoppedOf = null;
     this.names = given.map(nameOf);
     await this.work.run((asking) => this.#follow(texts, given, asking));
   }
@@ -123,6 +126,7 @@ class Classification {
       }
     } finally {
       show();
+      if (count < texts.length) this.stoppedOf = texts.length;
     }
   }
 }
