@@ -76,7 +76,7 @@ def summarized(page: Page) -> None:
 
 def answered(page: Page) -> None:
     page.keyboard.press("Alt+Shift+Q")
-    page.get_by_label("Question").fill("Which sheath does a rope need at the fairlead?")
+    page.get_by_label("Question").fill("How often are lines looked at?")
     page.get_by_label("Text", exact=True).fill(STORY)
     page.get_by_role("button", name="Answer", exact=True).click()
     expect(page.get_by_role("list", name="Sources")).to_be_visible()
