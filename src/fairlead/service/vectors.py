@@ -120,14 +120,14 @@ class Vectors:
         if self.approximate is not None and not conditions:
             places, searched = self.approximate.near(vector, most)
             places = places[places < count]  # others came after this began
-            scores = matrix[places] @ vector
+            scores = products(matrix[places], vector)
             scores[~alive[places]] = -np.inf
         else:
             meant = alive.copy()
             for condition in conditions:
                 meant &= self._columns[condition.column.name][1].mask(condition)[:count]
             searched = int(np.count_nonzero(meant))
-            scores = matrix @ vector
+            scores = products(matrix, vector)
             scores[~meant] = -np.inf
             places = np.arange(count) if count <= most else np.argpartition(scores, count - most)[count - most :]
             scores = scores[places]
@@ -136,6 +136,16 @@ class Vectors:
         return Near(
             [int(number) for number in numbers[places[order]]], [float(score) for score in scores[order]], searched
         )
+
+
+def products(matrix: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[rows]: each row's scalar product with a vector, in this thread alone.
+
+    The library beneath `@` shares the rows out among threads. That gains next to nothing, as memory sets the pace, and
+    where a model uses the processors too all wait for the thread that was held up.
+    """
+    found: NDArray[np.float32] = np.vecdot(matrix, vector)
+    return found
 
 
 def _grown(array: NDArray[Any], rows: int) -> NDArray[Any]:
