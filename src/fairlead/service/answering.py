@@ -225,8 +225,9 @@ class _Work:
             async with aclosing(self._embed(among, vectors)) as progress:
                 async for step in progress:
                     yield step
-            sources, places = await asyncio.to_thread(self._ranked, among, np.concatenate(vectors))
-        self.found = await asyncio.to_thread(self._choose, sources, places, room)
+            ranking = asyncio.to_thread(self._ranked, among, np.concatenate(vectors))
+            sources, places = await self._unless_stopped(ranking)
+        self.found = await self._unless_stopped(asyncio.to_thread(self._choose, sources, places, room))
 
     async def _embed(self, among: Sequence[Candidate], vectors: list[NDArray[np.float32]]) -> AsyncGenerator[Embedded]:
         """Embed the question and what has no vector yet, into `vectors` in this order."""

@@ -52,7 +52,7 @@ class Approximate:
             expansion_search=_EXPANSION_SEARCH,
         )
 
-    def add(self, first: int, vectors: NDArray[np.float32]) -> None:
+    def add(self, first: int, vectors: NDArray[np.float16]) -> None:
         """The vectors of the rows at `first` and the places after it, [rows, width]."""
         for begin in range(0, len(vectors), _BETWEEN_SEARCHES):
             some = vectors[begin : begin + _BETWEEN_SEARCHES]
@@ -76,20 +76,20 @@ class Approximate:
             found = self._index.search(vector, _SPARE * most, threads=1)
         return np.asarray(found.keys).astype(np.int64), int(found.visited_members)
 
-    def measure(self, matrix: NDArray[np.float32], alive: NDArray[np.bool_]) -> None:
+    def measure(self, matrix: NDArray[np.float16], alive: NDArray[np.bool_]) -> None:
         """Measure the recall."""
         random = np.random.default_rng(0)
-        rows = matrix[random.choice(np.flatnonzero(alive), _QUESTIONS)]
+        rows = matrix[random.choice(np.flatnonzero(alive), _QUESTIONS)].astype(np.float32)
         noise = random.standard_normal(rows.shape).astype(np.float32)
         questions = rows + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
         questions /= np.linalg.norm(questions, axis=1, keepdims=True)
-        exact = [_best(matrix @ question, alive) for question in questions]
+        exact = _best(matrix, alive, questions)
         found = [set(self.near(question, _NEAREST)[0].tolist()[:_NEAREST]) for question in questions]
         hits = sum(len(own & right) for own, right in zip(found, exact, strict=True))
         self.recall = round(hits / sum(map(len, exact)), 3)
 
 
-def built(matrix: NDArray[np.float32], alive: NDArray[np.bool_], is_wanted: Callable[[], bool]) -> Approximate | None:
+def built(matrix: NDArray[np.float16], alive: NDArray[np.bool_], is_wanted: Callable[[], bool]) -> Approximate | None:
     """An index of the rows that are alive, with its recall; None where it is not wanted any more before it is built."""
     index = Approximate(matrix.shape[1])
     for first in range(0, len(matrix), _AT_ONCE):
@@ -101,6 +101,12 @@ def built(matrix: NDArray[np.float32], alive: NDArray[np.bool_], is_wanted: Call
     return index
 
 
-def _best(scores: NDArray[np.float32], alive: NDArray[np.bool_]) -> set[int]:
-    scores[~alive] = -np.inf
-    return {int(place) for place in np.argsort(-scores)[:_NEAREST]}
+def _best(matrix: NDArray[np.float16], alive: NDArray[np.bool_], questions: NDArray[np.float32]) -> list[set[int]]:
+    """The places of the nearest rows of each question."""
+    scores = np.empty((len(questions), len(matrix)), np.float32)
+    for begin in range(0, len(matrix), _AT_ONCE):
+        some = matrix[begin : begin + _AT_ONCE].astype(np.float32)
+        scores[:, begin : begin + _AT_ONCE] = questions @ some.T
+    scores[:, ~alive] = -np.inf
+    nearest = np.argpartition(scores, -_NEAREST, axis=1)[:, -_NEAREST:]
+    return [set(own.tolist()) for own in nearest]

@@ -143,7 +143,9 @@ class Collections:
                     text_column_guessed=table.is_guessed,
                     source=table.source,
                 )
-                made = await collections.add_rows(connection, made, table.contents, table.textless_count)
+                made = await collections.add_rows(
+                    connection, made, table.contents, size_bytes=table.size_bytes, skipped=table.textless_count
+                )
         except IntegrityError:
             raise _taken(name) from None
         self._filling.begin(made.id)
@@ -193,18 +195,19 @@ class Collections:
             StorageUsedUp, StorageFull
         """
         found = await self._own(user, name)
-        columns = columns_of(found)
-        values = await asyncio.to_thread(_fitting, rows, columns)
         text = text_of(found)
-        contents = [msgspec.json.encode(row).decode() for row in values]
-        await self._people.check_storage(user, sum(len(content.encode()) for content in contents))
+        values = await asyncio.to_thread(_fitting, rows, columns_of(found))
+        encoded = [msgspec.json.encode(row) for row in values]
+        contents, size_bytes = [row.decode() for row in encoded], sum(map(len, encoded))
+        await self._people.check_storage(user, size_bytes)
         async with self._database.writing() as connection:
             held = await collections.hold(connection, found.id)
             if held is None:
                 raise _missing(name)
             if held.row_count + len(contents) > table_columns.MOST_ROWS:
                 raise InvalidRequest(f"A collection may have {table_columns.MOST_ROWS:,} rows at most.", param="rows")
-            changed = await collections.add_rows(connection, held, contents, sum(not text(row) for row in values))
+            skipped = sum(not text(row) for row in values)
+            changed = await collections.add_rows(connection, held, contents, size_bytes=size_bytes, skipped=skipped)
         self._filling.begin(found.id)
         return self._status(changed)
 

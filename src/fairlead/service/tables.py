@@ -31,6 +31,7 @@ class Table:
         text_column: by which rows are found.
         is_guessed: whether nobody named it.
         textless_count: rows that have nothing in it.
+        size_bytes: what the rows take.
         source: the file that it is from, and how that was read; None for rows that were sent as they are.
     """
 
@@ -39,12 +40,8 @@ class Table:
     text_column: str
     is_guessed: bool
     textless_count: int
+    size_bytes: int
     source: Mapping[str, Any] | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """What its rows take."""
-        return sum(len(content.encode()) for content in self.contents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class Tables:
             InvalidRequest: it has no such column, or nothing in it; or there is no such encoding or delimiter.
         """
         contents: list[str] = []
-        textless = 0
+        textless = size_bytes = 0
         dialect = Dialect(delimiter=delimiter, encoding=encoding)
         async with contextlib.aclosing(self._told(upload, dialect)) as messages:
             async for message in messages:
@@ -108,7 +105,9 @@ class Tables:
                     chosen = chosen_column(header.columns, text_column, header.text_column)
                     place = [column.name for column in header.columns].index(chosen)
                 else:
-                    contents += [msgspec.json.encode(row).decode() for row in message.rows]
+                    encoded = [msgspec.json.encode(row) for row in message.rows]
+                    contents += [row.decode() for row in encoded]
+                    size_bytes += sum(map(len, encoded))
                     textless += sum(is_textless(row[place]) for row in message.rows)
         if textless == len(contents):
             raise no_text(chosen)
@@ -118,6 +117,7 @@ class Tables:
             text_column=chosen,
             is_guessed=text_column is None,
             textless_count=textless,
+            size_bytes=size_bytes,
             source={"file": upload.name, "delimiter": header.delimiter, "encoding": header.encoding},
         )
 
@@ -161,10 +161,11 @@ def table_of_rows(rows: Sequence[Mapping[str, object]], text_column: str | None)
     columns = seen.columns
     chosen = chosen_column(columns, text_column, seen.text_column())
     contents: list[str] = []
-    textless = 0
+    textless = size_bytes = 0
     for row in rows:
-        values: list[Value] = [row.get(column.name) for column in columns]  # type: ignore[misc]  # checked above
-        contents.append(msgspec.json.encode(values).decode())
+        encoded = msgspec.json.encode([row.get(column.name) for column in columns])
+        contents.append(encoded.decode())
+        size_bytes += len(encoded)
         textless += is_textless(row.get(chosen))
     if textless == len(contents):
         raise no_text(chosen)
@@ -174,6 +175,7 @@ def table_of_rows(rows: Sequence[Mapping[str, object]], text_column: str | None)
         text_column=chosen,
         is_guessed=text_column is None,
         textless_count=textless,
+        size_bytes=size_bytes,
     )
 
 

@@ -48,4 +48,5 @@ async def put_in_place(database: Database, model: str) -> None:
             source=None,
             digest=digest,
         )
-        await collections.add_rows(connection, added, [msgspec.json.encode(row).decode() for row in rows], 0)
+        contents = [msgspec.json.encode(row).decode() for row in rows]
+        await collections.add_rows(connection, added, contents, size_bytes=len(data), skipped=0)

@@ -1,4 +1,4 @@
-"""The vectors of a collection in memory, and the search among them: exact, by every row's scalar product.
+"""The vectors of a collection in memory, and the search among them: exact, whatever it may look at roughly first.
 
 Plain arrays; knows nothing of texts, models or the database. What grows and shrinks does so on the event loop; a
 search, in a thread, sees the rows that were there when it began.
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from fairlead.documents.columns import Value
 from fairlead.service.approximate import Approximate
+from fairlead.service.codes import Codes, grown
 from fairlead.service.filters import ColumnValues, Condition
 
 _GROWS_BY: Final = 1.5
 _LEAST_ROOM: Final = 1_024
+_NOWHERE: Final = -np.inf
 
 
 class Near(NamedTuple):
@@ -36,11 +38,13 @@ class Vectors:
         vectors: [rows, width].
     """
 
-    def __init__(self, numbers: NDArray[np.int32], vectors: NDArray[np.float32]) -> None:
+    def __init__(self, numbers: NDArray[np.int32], vectors: NDArray[np.float16]) -> None:
         self._count = len(numbers)
-        self._numbers = numbers
-        self._matrix = vectors
-        self._alive = np.ones(self._count, np.bool_)
+        self._numbers: NDArray[Any] = numbers
+        self._matrix: NDArray[Any] = vectors
+        self._alive: NDArray[Any] = np.ones(self._count, np.bool_)
+        self._codes = Codes(vectors.shape[1])
+        self._codes.write(0, vectors, self._count)
         self._columns: dict[str, tuple[int, ColumnValues]] = {}
         self.approximate: Approximate | None = None
         """Where there are very many rows: an index of all places below its own count."""
@@ -54,7 +58,7 @@ class Vectors:
         return self._numbers[: self._count]
 
     @property
-    def matrix(self) -> NDArray[np.float32]:
+    def matrix(self) -> NDArray[np.float16]:
         """[rows, width], of those rows."""
         return self._matrix[: self._count]
 
@@ -66,21 +70,25 @@ class Vectors:
     @property
     def size_bytes(self) -> int:
         """What they take in memory."""
-        return self._matrix.nbytes
+        return self._matrix.nbytes + self._codes.size_bytes
 
-    def append(self, numbers: NDArray[np.int32], vectors: NDArray[np.float32], rows: Sequence[Sequence[Value]]) -> None:
+    def append(self, numbers: NDArray[np.int32], vectors: NDArray[np.float16], rows: Sequence[Sequence[Value]]) -> None:
         """The next rows, and the values of each in the order of the collection's columns."""
+        if not len(numbers):
+            return
         begin, end = self._count, self._count + len(numbers)
         if not begin:
-            self._matrix = np.empty((0, vectors.shape[1] if vectors.ndim == 2 else 0), np.float32)
-        if end > len(self._matrix):
+            self._matrix, self._codes = np.empty((0, vectors.shape[1]), np.float16), Codes(vectors.shape[1])
+        room = len(self._matrix)
+        if end > room:
             room = max(int(_GROWS_BY * end), _LEAST_ROOM)
-            self._numbers = _grown(self._numbers[:begin], room)
-            self._matrix = _grown(self._matrix[:begin], room)
-            self._alive = _grown(self._alive[:begin], room)
+            self._numbers = grown(self._numbers, begin, room)
+            self._matrix = grown(self._matrix, begin, room)
+            self._alive = grown(self._alive, begin, room)
         self._numbers[begin:end] = numbers
         self._matrix[begin:end] = vectors
         self._alive[begin:end] = True
+        self._codes.write(begin, vectors, room)
         for place, column in self._columns.values():
             column.append([row[place] for row in rows])
         self._count = end
@@ -114,32 +122,35 @@ class Vectors:
             least: the least cosine that counts.
         """
         count = self._count
-        numbers, matrix, alive = self._numbers[:count], self._matrix[:count], self._alive[:count]
         if not count:
             return Near([], [], 0)
+        numbers, matrix, alive = self._numbers[:count], self._matrix[:count], self._alive[:count]
         if self.approximate is not None and not conditions:
             places, searched = self.approximate.near(vector, most)
             places = places[places < count]  # others came after this began
-            scores = matrix[places] @ vector
-            scores[~alive[places]] = -np.inf
+            places = places[alive[places]]
         else:
             meant = alive.copy()
             for condition in conditions:
                 meant &= self._columns[condition.column.name][1].mask(condition)[:count]
             searched = int(np.count_nonzero(meant))
-            scores = matrix @ vector
-            scores[~meant] = -np.inf
-            places = np.arange(count) if count <= most else np.argpartition(scores, count - most)[count - most :]
-            scores = scores[places]
+            places = self._candidates(vector, meant, most)
+        scores = matrix[places].astype(np.float32) @ vector
         order = np.argsort(-scores, kind="stable")[:most]
-        order = order[scores[order] >= (-1.1 if least is None else least)]
+        if least is not None:
+            order = order[scores[order] >= least]
         return Near(
             [int(number) for number in numbers[places[order]]], [float(score) for score in scores[order]], searched
         )
 
-
-def _grown(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """An array with room for so many rows, and what it held."""
-    grown = np.empty((rows, *array.shape[1:]), array.dtype)
-    grown[: len(array)] = array
-    return grown
+    def _candidates(self, vector: NDArray[np.float32], meant: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+        """Places of rows that are meant, all of those among them that may be one of the `most` nearest."""
+        count = len(meant)
+        rough, off_by = self._codes.products(vector, count)
+        rough[~meant] = _NOWHERE
+        if count <= most:
+            return np.flatnonzero(meant)
+        bar = np.partition(rough, count - most)[
+            count - most
+        ]  # of as many rows the product is at least this less off_by
+        return np.flatnonzero((rough >= bar - 2 * off_by) & meant)

@@ -183,8 +183,10 @@ async def change(connection: AsyncConnection, collection_id: int, **values: Any)
 # ---- rows -----------------------------------------------------------------------------------------
 
 
-async def add_rows(connection: AsyncConnection, held: Collection, contents: Sequence[str], skipped: int) -> Collection:
-    """Append rows to a collection that is held; `skipped` of them have no text."""
+async def add_rows(
+    connection: AsyncConnection, held: Collection, contents: Sequence[str], *, size_bytes: int, skipped: int
+) -> Collection:
+    """Append rows to a collection that is held, which take so many bytes; `skipped` of them have no text."""
     for begin in range(0, len(contents), _AT_ONCE):
         rows = [
             {"collection_id": held.id, "number": number, "content": content}
@@ -197,7 +199,7 @@ async def add_rows(connection: AsyncConnection, held: Collection, contents: Sequ
         last_row=held.last_row + len(contents),
         row_count=held.row_count + len(contents),
         skipped_count=held.skipped_count + skipped,
-        size_bytes=held.size_bytes + sum(len(content.encode()) for content in contents),
+        size_bytes=held.size_bytes + size_bytes,
         error=None,
     )
 
