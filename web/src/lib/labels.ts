@@ -1,6 +1,6 @@
 /** Labels, texts and examples as they are written: one a line, and what belongs to it behind a bar. */
 
-import type { Label } from "../api";
+import type { Label } from "../tasks/routes";
 
 export function linesOf(text: string): string[] {
   return text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "");

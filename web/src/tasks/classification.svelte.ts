@@ -1,11 +1,11 @@
 /** Texts that are sorted under labels. What was given and what came of it stay while other pages are open. */
 
-import * as api from "../api";
 import { decoded, fromCsv, toCsv } from "../lib/csv";
 import { counted } from "../lib/format";
 import { PerFrame } from "../lib/frames";
 import { examplesOf, labelsOf, linesOf, nameOf, wordiest } from "../lib/labels";
-import type { Classified } from "../wire";
+import * as routes from "./routes";
+import type { Classified } from "./wire";
 import { Work } from "./work.svelte";
 
 /** Of texts in one request. */
@@ -102,7 +102,7 @@ class Classification {
     return `${JSON.stringify(this.results.map(({ text, label, probabilities }) => ({ text, label, probabilities })), null, 2)}\n`;
   }
 
-  async #follow(texts: string[], labels: (string | api.Label)[], asking: api.Asking): Promise<void> {
+  async #follow(texts: string[], labels: (string | routes.Label)[], asking: routes.Asking): Promise<void> {
     const wishes = {
       labels, examples: examplesOf(this.examples), instruction: this.instruction.trim() || null, model: this.model,
     };
@@ -116,7 +116,7 @@ class Classification {
     try {
       for (let begin = 0; begin < texts.length && !this.work.stopping; begin += AT_ONCE) {
         const some = texts.slice(begin, begin + AT_ONCE);
-        for await (const event of api.classify(some, wishes, asking)) {
+        for await (const event of routes.classify(some, wishes, asking)) {
           if (event.kind !== "part") continue;
           const { index, label, probabilities } = event.part;
           known[begin + index] = { text: some[index] ?? "", label, probabilities };

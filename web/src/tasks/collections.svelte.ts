@@ -7,7 +7,8 @@ import { counted } from "../lib/format";
 import { sleep } from "../lib/wait";
 import { server } from "../stores/server.svelte";
 import { view } from "../stores/view.svelte";
-import type { Collection, Column, Found, Row, TablePreview } from "../wire";
+import * as routes from "./routes";
+import type { Collection, Column, Found, Row, TablePreview } from "./wire";
 import { Work } from "./work.svelte";
 
 const LOOK_MS = 700;
@@ -35,7 +36,7 @@ class CollectionList {
   constructor() {
     server.onReturn(() => void this.refresh());
     addEventListener("pagehide", () => {
-      for (const name of this.#timers.keys()) void api.deleteCollection(name, true).catch(() => undefined); // nobody is left to tell
+      for (const name of this.#timers.keys()) void routes.deleteCollection(name, true).catch(() => undefined); // nobody is left to tell
     });
   }
 
@@ -80,7 +81,7 @@ class CollectionList {
   async #delete(name: string): Promise<void> {
     this.#timers.delete(name);
     try {
-      await api.deleteCollection(name);
+      await routes.deleteCollection(name);
       this.#all = this.#all.filter((collection) => collection.name !== name);
       searches.forget(name);
     } catch (error) {
@@ -92,7 +93,7 @@ class CollectionList {
   async #look(): Promise<void> {
     try {
       for (;;) {
-        this.#all = await api.collections();
+        this.#all = await routes.collections();
         this.problem = null;
         this.loading = false;
         if (!this.list.some((collection) => collection.state === "embedding" && !waits(collection))) return;
@@ -111,7 +112,7 @@ class Making {
   preview = $state.raw<TablePreview | null>(null);
   name = $state("");
   /** What was chosen in place of what was found out. */
-  reading = $state.raw<api.TableReading>(FOUND_OUT);
+  reading = $state.raw<routes.TableReading>(FOUND_OUT);
 
   readonly looking = new Work("search", () => "The table can be looked at.");
   readonly creating = new Work("search", () => `“${this.name}” was made.`);
@@ -124,7 +125,7 @@ class Making {
   }
 
   /** Read it in another way. */
-  async read(change: Partial<api.TableReading>): Promise<void> {
+  async read(change: Partial<routes.TableReading>): Promise<void> {
     this.reading = { ...this.reading, ...change };
     await this.#look();
   }
@@ -134,7 +135,7 @@ class Making {
     const { file, name, reading } = this;
     if (file === null) return;
     await this.creating.run(async (asking) => {
-      const made = await api.createCollection(name.trim(), file, reading, this.creating.sent, asking);
+      const made = await routes.createCollection(name.trim(), file, reading, this.creating.sent, asking);
       collections.add(made);
       this.leave();
       if (view.task === "search") view.openTask("search", made.name);
@@ -151,13 +152,13 @@ class Making {
     const { file, reading } = this;
     if (file === null) return;
     await this.looking.run(async (asking) => {
-      const preview = await api.previewTable(file, reading, this.looking.sent, asking);
+      const preview = await routes.previewTable(file, reading, this.looking.sent, asking);
       if (this.file === file) this.preview = preview;
     });
   }
 }
 
-const FOUND_OUT: api.TableReading = { text_column: null, delimiter: null, encoding: null };
+const FOUND_OUT: routes.TableReading = { text_column: null, delimiter: null, encoding: null };
 
 /** What is asked of one collection, and what was found. */
 export class Search {
@@ -182,7 +183,7 @@ export class Search {
     if (query === "") return;
     const wishes = { query, top_k: this.topK, filters: this.filters(columns) };
     await this.work.run(async (asking) => {
-      this.found = await api.searchCollection(this.name, wishes, asking);
+      this.found = await routes.searchCollection(this.name, wishes, asking);
       this.asked = query;
     });
     void collections.refresh(); // a search may have made it ready
@@ -191,14 +192,14 @@ export class Search {
   /** Look which values columns have, in the first rows. */
   async look(columns: readonly Column[]): Promise<void> {
     try {
-      this.known = valuesIn(await api.collectionRows(this.name, LOOKED_AT), columns);
+      this.known = valuesIn(await routes.collectionRows(this.name, LOOKED_AT), columns);
     } catch {
       // Values are not suggested then; what is wrong is told by a search.
     }
   }
 
-  filters(columns: readonly Column[]): Record<string, api.Filter> {
-    const filters: Record<string, api.Filter> = {};
+  filters(columns: readonly Column[]): Record<string, routes.Filter> {
+    const filters: Record<string, routes.Filter> = {};
     for (const { name, type } of columns) {
       const filter = type === "number" ? rangeOf(this.ends[name]) : valuesOf(this.values[name]);
       if (filter !== null) filters[name] = filter;
@@ -232,12 +233,12 @@ function valuesIn(rows: readonly Row[], columns: readonly Column[]): Record<stri
 }
 
 /** The values that are written with a | between them. */
-function valuesOf(written = ""): api.Filter | null {
+function valuesOf(written = ""): routes.Filter | null {
   const values = written.split("|").map((value) => value.trim()).filter((value) => value !== "");
   return values.length > 1 ? values : (values[0] ?? null);
 }
 
-function rangeOf(ends: { from: string; to: string } | undefined): api.Filter | null {
+function rangeOf(ends: { from: string; to: string } | undefined): routes.Filter | null {
   const from = numberIn(ends?.from);
   const to = numberIn(ends?.to);
   return from === null && to === null ? null : { ...(from !== null && { from }), ...(to !== null && { to }) };

@@ -1,8 +1,8 @@
 /** A question that is answered from what is given with it. What was given and what came of it stay while other pages are open. */
 
-import * as api from "../api";
 import { PerFrame } from "../lib/frames";
-import type { Answered, GivenSources } from "../wire";
+import * as routes from "./routes";
+import type { Answered, GivenSources } from "./wire";
 import { Work } from "./work.svelte";
 
 class Questioning {
@@ -26,7 +26,7 @@ class Questioning {
   readonly work = new Work("answer", () => (this.answer?.answered ? "The answer is there." : "It is not known."));
 
   /** What it is answered from; null where nothing was given. */
-  get from(): api.AnswerFrom | null {
+  get from(): routes.AnswerFrom | null {
     if (this.ofCollection) return this.collection === "" ? null : { collection: this.collection };
     if (this.files.length > 0) return { files: this.files };
     return this.text.trim() === "" ? null : { context: this.text };
@@ -45,14 +45,14 @@ class Questioning {
     await this.work.run((asking) => this.#follow(from, asking));
   }
 
-  async #follow(from: api.AnswerFrom, asking: api.Asking): Promise<void> {
+  async #follow(from: routes.AnswerFrom, asking: routes.Asking): Promise<void> {
     const threshold = this.threshold.trim() === "" ? null : Number(this.threshold.replace(",", "."));
     const wishes = { question: this.asked, top_k: this.topK, threshold, model: this.model };
     let text = "";
     const frames = new PerFrame(() => {
       if (this.answer === null && this.work.running) this.written = text;
     });
-    for await (const event of api.answerFrom(from, wishes, this.work.sent, asking)) {
+    for await (const event of routes.answerFrom(from, wishes, this.work.sent, asking)) {
       switch (event.kind) {
         case "progress":
           this.work.progress = event.progress;

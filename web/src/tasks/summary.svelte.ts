@@ -1,8 +1,8 @@
 /** A text or a file that is made short. What was given and what came of it stay while other pages are open. */
 
-import * as api from "../api";
 import { PerFrame } from "../lib/frames";
-import type { Summary } from "../wire";
+import * as routes from "./routes";
+import type { Summary } from "./wire";
 import { Work } from "./work.svelte";
 
 class Summarizing {
@@ -35,13 +35,13 @@ class Summarizing {
     await this.work.run((asking) => this.#follow(source, asking));
   }
 
-  async #follow(source: string | File, asking: api.Asking): Promise<void> {
+  async #follow(source: string | File, asking: routes.Asking): Promise<void> {
     const wishes = { max_words: this.maxWords, share: this.share, model: this.model };
     let text = "";
     const frames = new PerFrame(() => {
       if (this.summary === null && this.work.running) this.written = text;
     });
-    for await (const event of api.summarize(source, wishes, this.work.sent, asking)) {
+    for await (const event of routes.summarize(source, wishes, this.work.sent, asking)) {
       if (event.kind === "token") {
         text += event.text;
         frames.ask();

@@ -5,7 +5,8 @@ import { requestId } from "../lib/ids";
 import { TASKS, type Task } from "../lib/tasks";
 import { server } from "../stores/server.svelte";
 import { view } from "../stores/view.svelte";
-import type { TaskProgress } from "../wire";
+import type { Asking } from "./routes";
+import type { TaskProgress } from "./wire";
 
 /** What went wrong, in the server's words, and with which of the things that were sent. */
 export interface Problem {
@@ -34,7 +35,7 @@ export class Work {
   ) {}
 
   /** Have it done, unless something goes on already; false where it came to no end. */
-  async run(does: (asking: api.Asking) => Promise<void>): Promise<boolean> {
+  async run(does: (asking: Asking) => Promise<void>): Promise<boolean> {
     if (this.running) return false;
     this.running = true;
     this.stopped = false;
