@@ -6,18 +6,15 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from fairlead.cli.options import Config, Home, Key, Url, address
+from fairlead.cli.options import Config, Home, Key, Url, User, address
 from fairlead.config import load_settings
 from fairlead.errors import InvalidRequest
 
 
 def chat(
     *,
-    user: Annotated[str | None, typer.Option(help="Your name, where no key says who you are.")] = None,
+    user: User = None,
     url: Url = None,
     key: Key = None,
     home: Home = None,
