@@ -157,6 +157,36 @@ async def test_escape_stops_and_what_was_begun_is_kept(served: Served, tmp_path:
         assert pilot.app.screen.query_one(Composer).text == "next"
 
 
+async def test_what_was_begun_is_there_in_the_next_run_and_for_its_writer_alone(served: Served, tmp_path: Path) -> None:
+    async def left_in_a_new_chat(user: str, keys: str) -> str:
+        """What stands in the field of a new chat, where these are typed and the program is ended."""
+        async with opened(served.url, tmp_path, user) as pilot:
+            await to(pilot, MenuScreen)
+            await pilot.press("enter")
+            await to(pilot, ChatScreen)
+            found = pilot.app.screen.query_one(Composer).text
+            await pilot.press(*keys, "ctrl+q")
+            return found
+
+    assert await left_in_a_new_chat("drafter", "half a") == ""
+    assert await left_in_a_new_chat("reader", "x") == ""
+    assert await left_in_a_new_chat("drafter", " thought") == "half a"
+    async with opened(served.url, tmp_path, "drafter") as pilot:
+        await to(pilot, MenuScreen)
+        await pilot.press("enter")
+        await to(pilot, ChatScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: answers(pilot) == [HELLO] and "tokens/s" in line(pilot))
+        assert pilot.app.screen.query_one(Question).text == "half a thought"
+        await pilot.press(*"and", "ctrl+q")
+    assert await left_in_a_new_chat("drafter", "") == "", "it was sent, and what was begun then is the other chat's"
+    async with opened(served.url, tmp_path, "drafter") as pilot:
+        await to(pilot, MenuScreen)
+        pilot.app.push_screen(ChatScreen(1))
+        await to(pilot, ChatScreen)
+        assert pilot.app.screen.query_one(Composer).text == "and"
+
+
 async def test_an_answer_that_goes_on_is_taken_up(served: Served, tmp_path: Path) -> None:
     served.do(served.services.registry.load("crawling"))
     async with opened(served.url, tmp_path, "returner") as pilot:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import typer
 
 from fairlead.cli.options import Config, Home, Key, Url, User, address
 from fairlead.config import load_settings
@@ -37,4 +41,18 @@ def chat(
 
     from fairlead.tui.app import ChatApp
 
-    ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server).run()
+    app = ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server)
+    ended_by: list[int] = []
+
+    def end(number: int) -> None:
+        ended_by.append(number)
+        app.exit()
+
+    async def run() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a window that is closed; it keeps what was begun, too
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
+        await app.run_async()
+
+    asyncio.run(run())
+    if ended_by:
+        raise typer.Exit(128 + ended_by[0])

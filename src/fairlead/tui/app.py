@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from textual.app import App
 
@@ -14,6 +14,7 @@ from fairlead.client import FairleadClient
 from fairlead.errors import FairleadError
 from fairlead.tui.looks import COLOURS, THEMES
 from fairlead.tui.saved import Look, Saved, SignIn
+from fairlead.tui.screens.screen import ProgramScreen
 from fairlead.tui.screens.sign_in import SignInScreen
 from fairlead.visible import safe
 
@@ -63,8 +64,6 @@ class ChatApp(App[None]):
         self.saved = Saved(home)
         self.known = SignIn(user, key) if user or key else self.saved.sign_in(url)
         self.user = ""
-        self.drafts: dict[int | None, str] = {}
-        """What was begun and not sent, by its chat; None for a new one."""
         self._asks_as: str | None = None
         self._look = Look()
         self._client: FairleadClient | None = None
@@ -72,6 +71,13 @@ class ChatApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(SignInScreen())
+
+    def exit(self, *arguments: Any, **named: Any) -> None:
+        """End, with what was begun kept."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ProgramScreen):
+                screen.keep()
+        super().exit(*arguments, **named)
 
     async def on_unmount(self) -> None:
         if self._client is not None:
@@ -121,7 +127,6 @@ class ChatApp(App[None]):
             await self._client.close()
         self._client, self.user = client, me.user
         self._asks_as = None if me.secured else me.user
-        self.drafts = {}
         self.saved.keep_sign_in(self.url, sign_in)
         self.show_look(self.saved.look(self.user))
 
@@ -136,6 +141,17 @@ class ChatApp(App[None]):
     def colour(self, name: str) -> str | None:
         """A colour to draw with; None is the theme's own."""
         return COLOURS.get(name)
+
+    def draft(self, chat_id: int | None) -> str:
+        """What was begun and not sent in a chat, or with None in a new one."""
+        return self.saved.draft(self.url, self.user, chat_id)
+
+    def keep_draft(self, chat_id: int | None, text: str) -> None:
+        """Remember what was begun, for this run and later ones; an empty text forgets it."""
+        try:
+            self.saved.keep_draft(self.url, self.user, chat_id, text)
+        except OSError as error:
+            self.say(f"What was begun is not kept: {error.strerror}", error=True)
 
     def tell(self, error: FairleadError) -> None:
         """Show what went wrong."""

@@ -52,6 +52,10 @@ class ChatScreen(ProgramScreen):
         self._view: AnswerView | None = None
         self._questions: list[tuple[int, str]] = []
         self._edits: int | None = None
+        self._made = chat_id is not None
+        """Whether the server has the chat; of a new one there is only a number, kept for it."""
+        self._asked = ""
+        """The question that was sent and is not known to be stored."""
         self._shown = _TURNS_SHOWN
 
     def compose(self) -> ComposeResult:
@@ -63,7 +67,7 @@ class ChatScreen(ProgramScreen):
     def on_mount(self) -> None:
         """Show what the chat holds, and what was begun in it."""
         self._turns.anchor()
-        self._composer.begin_with(self.program.drafts.pop(self.chat_id, ""))
+        self._composer.begin_with(self.program.draft(self.chat_id))
         self.set_interval(_FRAME_S, self._draw)
         if self.chat_id is not None:
             self._open()
@@ -94,6 +98,14 @@ class ChatScreen(ProgramScreen):
             if event.key != "e":
                 self._composer.insert(event.character)
 
+    def keep(self) -> None:
+        """Keep the message that was begun, and the question that the server may not have."""
+        begun = self._composer.text
+        if self._edits is not None and begun == self._questions[-1][1]:
+            begun = ""
+        text = "\n".join(text for text in (self._asked, begun) if text)
+        self.program.keep_draft(self.chat_id if self._made else None, text)
+
     def action_back(self) -> None:
         """Stop the answer; where none comes in, leave an edit, or the chat, which keeps what was begun."""
         if self.answering is not None:
@@ -103,9 +115,7 @@ class ChatScreen(ProgramScreen):
             self._composer.clear()
             self._say("The question stays as it is.")
         else:
-            if self._composer.text:
-                self.program.drafts[self.chat_id] = self._composer.text
-            self.app.pop_screen()
+            super().action_back()
 
     def action_new_line(self) -> None:
         """For where the field has no focus."""
@@ -166,12 +176,12 @@ class ChatScreen(ProgramScreen):
 
     @work(group="answer")
     async def _ask(self, text: str) -> None:
-        program, edited = self.program, self._edits
+        program, edited, self._asked = self.program, self._edits, text
         try:
             if self.chat_id is None:
                 self.chat_id = await program.chats.next_id()
         except FairleadError as error:
-            self._composer.begin_with(text)
+            self._give_back()
             program.tell(error)
             return
         self._edits = None
@@ -195,13 +205,15 @@ class ChatScreen(ProgramScreen):
             async with aclosing(told):
                 async for step in told:
                     answering.take(step)
+                    if self._asked and answering.started is not None:
+                        self._stored()
             await view.grow(answering.undrawn())
         except FairleadError as problem:
             error = problem
         finally:
             self.answering = None
-            if error is None and answering.ended is None and answering.started is None and text and self.is_current:
-                self._composer.begin_with(text)  # it was stopped before it was taken
+            if self.is_attached:  # else the program ends, and has kept it
+                self._give_back()
         if error is None and answering.ended is not None and not anew:
             ended = answering.ended
             self._say(answering.line())
@@ -211,9 +223,21 @@ class ChatScreen(ProgramScreen):
             return
         if error is not None:
             self.program.tell(error)
-            if answering.started is None and text:
-                self._composer.begin_with(text)
         self._open(answering.line() if error is None else None)
+
+    def _stored(self) -> None:
+        """The server has the question, and with it the chat: what was kept of it is forgotten."""
+        self._asked = ""
+        if not self._made:
+            self.program.keep_draft(None, "")
+            self._made = True
+        self.keep()
+
+    def _give_back(self) -> None:
+        """Have the question that was not stored in the field again."""
+        text, self._asked = self._asked, ""
+        if text:
+            self._composer.begin_with(text)
 
     @work(group="answer")
     async def _open(self, line: str | None = None) -> None:
@@ -248,6 +272,8 @@ class ChatScreen(ProgramScreen):
             content = await asyncio.to_thread(file.read_bytes)
             if self.chat_id is None:
                 self.chat_id = (await program.chats.create()).chat_id
+                program.keep_draft(None, "")
+                self._made = True
             files = ChatFiles(program.client, self.chat_id, program.asks_as)
             (attached,) = await files.attach({file.name: content})
             self._say(f"Reading {attached.name} …")
