@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from fairlead.answer_info import Queued, Text
-from fairlead.chat_client import Told
-from fairlead.chat_info import ChatAnswer, ContextTold, Preparing, Source, Started
+from fairlead.chat_client import Lost, Told
+from fairlead.chat_info import ChatAnswer, ChatMessage, ContextTold, Preparing, Source, Started
 from fairlead.visible import safe
+
+AWAY: Final = "The server is away; looking for it again"
+_CUT: Final = {"length": "cut at its longest", "cancelled": "stopped", "timeout": "out of time", "error": "it failed"}
+_SILENT_S: Final = 3.0
+"""From when on it is told how long nothing has come."""
 
 
 class Answering:
@@ -17,6 +23,7 @@ class Answering:
     Attributes:
         started: once the question is stored.
         ended: how it ended, once it has.
+        away: while the server is looked for again.
         text: all of it that has come, control characters made visible.
     """
 
@@ -29,6 +36,7 @@ class Answering:
         self._last = 0.0
         self._tokens = 0
         self._waits = "asking"
+        self.away = False
         self._pieces: list[str] = []
         self._drawn = 0
 
@@ -38,6 +46,7 @@ class Answering:
 
     def take(self, told: Told) -> None:
         """Something that the stream told."""
+        self.away = isinstance(told, Lost)
         match told:
             case Started():
                 self.started, self._waits = told, "reading the question"
@@ -63,11 +72,15 @@ class Answering:
         """What there is to say of it now: its place in the queue, or its speed."""
         if self.ended is not None:
             return ended_line(self.ended)
+        if self.away:
+            return f"{AWAY} …"
         if self._first is None:
             return f"Waiting: {self._waits} ({self._clock() - self._asked:.0f} s)"
         line = f"First token after {self._first - self._asked:.2f} s"
         if self._tokens > 1 and self._last > self._first:
             line += f" · about {(self._tokens - 1) / (self._last - self._first):.0f} tokens/s"
+        if (silent := self._clock() - self._last) > _SILENT_S:
+            line += f" · nothing for {silent:.0f} s"
         return line
 
 
@@ -79,9 +92,18 @@ def ended_line(answer: ChatAnswer) -> str:
     if answer.timing.tokens_per_second is not None:
         parts.append(f"{answer.timing.tokens_per_second:.1f} tokens/s")
     parts.append(f"{answer.usage.completion_tokens} tokens")
-    if answer.finish_reason not in (None, "stop"):
-        parts.append({"length": "cut at its longest", "cancelled": "stopped"}.get(answer.finish_reason, "out of time"))
+    if answer.finish_reason in _CUT:
+        parts.append(_CUT[answer.finish_reason])
     return safe(" · ".join(parts))
+
+
+def cut_line(message: ChatMessage) -> str:
+    """Why a stored answer is not whole; empty where it is."""
+    if message.error is not None:
+        return safe(f"It failed: {message.error.message}")
+    if message.state == "cut_off":
+        return "The server ended before this answer did; this is what was stored of it."
+    return _CUT.get(message.finish_reason or "", "").capitalize()
 
 
 def remarks(context: ContextTold, sources: list[Source], notes: list[str]) -> str:

@@ -19,7 +19,7 @@ from fairlead.chat_info import Chat, ChatMessage
 from fairlead.client import Unreachable
 from fairlead.errors import FairleadError, NotFound
 from fairlead.file_client import ChatFiles
-from fairlead.tui.answering import Answering, remarks
+from fairlead.tui.answering import AWAY, Answering, cut_line, remarks
 from fairlead.tui.screens.asking import Asking
 from fairlead.tui.screens.screen import ProgramScreen
 from fairlead.tui.widgets.composer import Composer
@@ -127,7 +127,7 @@ class ChatScreen(ProgramScreen):
         if self.answering is None:
             return
         started = self.answering.started
-        if started is None or started.id is None:  # nothing is known to the server yet, or it is away
+        if started is None or started.id is None or self.answering.away:  # there is nobody to be told
             self.workers.cancel_group(self, "answer")
             return
         try:
@@ -248,7 +248,7 @@ class ChatScreen(ProgramScreen):
                 chat = await self.program.chats.open(self.chat_id)
                 break
             except Unreachable:
-                self._say("The server is away; looking for it again …")
+                self._say(f"{AWAY} …")
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except FairleadError as error:
                 if not isinstance(error, NotFound) or self._questions:
@@ -315,8 +315,7 @@ class ChatScreen(ProgramScreen):
         if message.role == "user":
             return Question(message.content, program.colour(program.look.person))
         said = remarks(message.context, message.sources, message.files.notes)
-        if message.error is not None:
-            said = f"It failed: {safe(message.error.message)}\n{said}".strip()
+        said = f"{cut_line(message)}\n{said}".strip()
         return AnswerView(message.model or "model", message.content, program.colour(program.look.model), said)
 
     def _say(self, line: str) -> None:
