@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -40,8 +41,11 @@ def chat(
             yield address_of_it
 
     from fairlead.tui.app import ChatApp
+    from fairlead.tui.driver import LastingDriver
 
-    app = ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server)
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # where a shell exported them, the size would stay what it was then
+    app = ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server, driver=LastingDriver)
     ended_by: list[int] = []
 
     def end(number: int) -> None:

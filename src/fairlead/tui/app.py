@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from textual.app import App
+from textual.driver import Driver
 
 from fairlead.chat_client import Chats
 from fairlead.client import FairleadClient
@@ -49,6 +50,7 @@ class ChatApp(App[None]):
         user: a name that is signed in at once.
         key: a key that is signed in at once.
         starter: starts a server at `url`; None where none can be started.
+        driver: of the terminal; None is Textual's own.
     """
 
     CSS = _STYLE
@@ -56,9 +58,16 @@ class ChatApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(
-        self, url: str, home: Path, *, user: str | None = None, key: str | None = None, starter: Starter | None = None
+        self,
+        url: str,
+        home: Path,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        starter: Starter | None = None,
+        driver: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver)
         self.url = url
         self.starter = starter
         self.saved = Saved(home)
