@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,8 @@ from fairlead.visible import safe
 
 AWAY: Final = "The server is away; looking for it again"
 _CUT: Final = {"length": "cut at its longest", "cancelled": "stopped", "timeout": "out of time", "error": "it failed"}
+_RATE_OF_S: Final = 2.0
+"""The rate that is told is that of so many seconds, so that it falls and rises with what others do."""
 _SILENT_S: Final = 3.0
 """From when on it is told how long nothing has come."""
 
@@ -33,8 +36,7 @@ class Answering:
         self._clock = clock
         self._asked = clock()
         self._first: float | None = None
-        self._last = 0.0
-        self._tokens = 0
+        self._lately: deque[float] = deque()
         self._waits = "asking"
         self.away = False
         self._pieces: list[str] = []
@@ -55,9 +57,11 @@ class Answering:
             case Queued(position, wait_ms):
                 self._waits = f"{position} before you" + (f", about {wait_ms / 1000:.0f} s" if wait_ms else "")
             case Text(text):
-                self._last = self._clock()
-                self._first = self._first or self._last
-                self._tokens += 1
+                now = self._clock()
+                self._first = self._first or now
+                self._lately.append(now)
+                while now - self._lately[0] > _RATE_OF_S:
+                    self._lately.popleft()
                 self._pieces.append(safe(text))
             case ChatAnswer():
                 self.ended = told
@@ -77,9 +81,10 @@ class Answering:
         if self._first is None:
             return f"Waiting: {self._waits} ({self._clock() - self._asked:.0f} s)"
         line = f"First token after {self._first - self._asked:.2f} s"
-        if self._tokens > 1 and self._last > self._first:
-            line += f" · about {(self._tokens - 1) / (self._last - self._first):.0f} tokens/s"
-        if (silent := self._clock() - self._last) > _SILENT_S:
+        first, last = self._lately[0], self._lately[-1]
+        if last > first:
+            line += f" · about {(len(self._lately) - 1) / (last - first):.0f} tokens/s"
+        if (silent := self._clock() - last) > _SILENT_S:
             line += f" · nothing for {silent:.0f} s"
         return line
 
