@@ -22,10 +22,11 @@ def test_each_state_has_its_line() -> None:
     assert "summarizing" in answering.line()
     answering.take(Queued(3, 4100.0))
     assert answering.line() == "Waiting: 3 before you, about 4 s (2 s)"
-    for second in (103.0, 103.5, 104.0):
+    for second, tokens in ((103.0, 1), (103.5, 2), (104.0, 3)):
         now = second
         answering.take(Text("word "))
-    assert answering.line() == "First token after 3.00 s · about 2 tokens/s"
+        answering.count(tokens)
+    assert answering.line() == "First token after 3.00 s · 2 tokens/s"
     now = 109.0
     assert answering.line().endswith("· nothing for 5 s")
     answering.take(Lost(0.25))

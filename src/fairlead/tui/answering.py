@@ -14,8 +14,8 @@ from fairlead.visible import safe
 
 AWAY: Final = "The server is away; looking for it again"
 _CUT: Final = {"length": "cut at its longest", "cancelled": "stopped", "timeout": "out of time", "error": "it failed"}
-_RATE_OF_S: Final = 2.0
-"""The rate that is told is that of so many seconds, so that it falls and rises with what others do."""
+_COUNTS: Final = 4
+"""So many of the last counts make the rate, so that it falls and rises with what others do."""
 _SILENT_S: Final = 3.0
 """From when on it is told how long nothing has come."""
 
@@ -36,7 +36,8 @@ class Answering:
         self._clock = clock
         self._asked = clock()
         self._first: float | None = None
-        self._lately: deque[float] = deque()
+        self._last = 0.0
+        self._counts: deque[tuple[float, int]] = deque()
         self._waits = "asking"
         self.away = False
         self._pieces: list[str] = []
@@ -57,14 +58,18 @@ class Answering:
             case Queued(position, wait_ms):
                 self._waits = f"{position} before you" + (f", about {wait_ms / 1000:.0f} s" if wait_ms else "")
             case Text(text):
-                now = self._clock()
-                self._first = self._first or now
-                self._lately.append(now)
-                while now - self._lately[0] > _RATE_OF_S:
-                    self._lately.popleft()
+                self._last = self._clock()
+                self._first = self._first or self._last
                 self._pieces.append(safe(text))
             case ChatAnswer():
                 self.ended = told
+
+    def count(self, tokens: int) -> None:
+        """How many tokens the server has drawn; a piece of text may be several, or less than one."""
+        if self._first is not None:
+            self._counts.append((self._clock(), tokens))
+            if len(self._counts) > _COUNTS:
+                self._counts.popleft()
 
     def undrawn(self) -> str:
         """What has come since this was asked before, in one piece: a screen that lags draws fewer, longer ones."""
@@ -81,10 +86,10 @@ class Answering:
         if self._first is None:
             return f"Waiting: {self._waits} ({self._clock() - self._asked:.0f} s)"
         line = f"First token after {self._first - self._asked:.2f} s"
-        first, last = self._lately[0], self._lately[-1]
-        if last > first:
-            line += f" · about {(len(self._lately) - 1) / (last - first):.0f} tokens/s"
-        if (silent := self._clock() - last) > _SILENT_S:
+        if len(self._counts) > 1:
+            (began, few), (now, many) = self._counts[0], self._counts[-1]
+            line += f" · {(many - few) / (now - began):.0f} tokens/s"
+        if (silent := self._clock() - self._last) > _SILENT_S:
             line += f" · nothing for {silent:.0f} s"
         return line
 

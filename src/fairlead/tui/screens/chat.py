@@ -28,6 +28,8 @@ from fairlead.visible import safe
 
 _FRAME_S: Final = 0.1
 """How often what has come is drawn."""
+_COUNT_S: Final = 0.5
+"""How often the server is asked how many tokens there are."""
 _TURNS_SHOWN: Final = 40
 _LOOK_AGAIN_S: Final = 1.0
 
@@ -69,6 +71,7 @@ class ChatScreen(ProgramScreen):
         self._turns.anchor()
         self._composer.begin_with(self.program.draft(self.chat_id))
         self.set_interval(_FRAME_S, self._draw)
+        self.set_interval(_COUNT_S, self._count)
         if self.chat_id is not None:
             self._open()
 
@@ -260,6 +263,19 @@ class ChatScreen(ProgramScreen):
         self._say(line or f"{chat.chat_id} · {chat.title}")
         if chat.running is not None:
             self._follow(self.program.chats.follow(self.chat_id), None)
+
+    @work(group="count", exclusive=True)
+    async def _count(self) -> None:
+        answering = self.answering
+        if answering is None or answering.started is None or answering.away:
+            return
+        try:
+            models = (await self.program.client.queue(self.program.asks_as)).models
+        except FairleadError:
+            return  # the answer's own stream tells what is wrong
+        for request in (request for model in models for request in model.requests):
+            if request.id == answering.started.id:
+                answering.count(request.completion_tokens)
 
     def _on_path(self, path: str | None) -> None:
         if path is not None:
