@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import socket
@@ -17,6 +18,8 @@ from fairlead.tui.saved import Saved
 from tests.e2e.conftest import Server, until
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is missing: apt-get install tmux")
+
+COLOUR = re.compile(r"\x1b\[(\d+;)*(3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
 
 
 class Terminal:
@@ -55,6 +58,10 @@ class Terminal:
     def seen(self) -> str:
         return self.tmux("capture-pane", "-p")
 
+    def drawn(self) -> str:
+        """The same with its colours and attributes."""
+        return self.tmux("capture-pane", "-p", "-e")
+
     def ended(self) -> bool:
         return (
             subprocess.run(["tmux", "-S", self._socket, "ls"], capture_output=True, check=False, timeout=20).returncode
@@ -91,7 +98,10 @@ def test_sign_in_chat_stop_leave_come_back(server: Server, terminal: Terminal, t
 
     terminal.run(*command, NO_COLOR="1")
     until(lambda: "Past chats" in terminal.seen())  # who it was is remembered
-    terminal.press("Down", "Enter")
+    terminal.press("Down")
+    until(lambda: "\x1b[1;4mPast chats" in terminal.drawn())
+    assert not COLOUR.search(terminal.drawn())
+    terminal.press("Enter")
     until(lambda: "1 chats" in terminal.seen())
     terminal.press("1", "Enter")
     until(lambda: "Write a very long story" in terminal.seen() and "smollm2" in terminal.seen())

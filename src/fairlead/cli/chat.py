@@ -42,10 +42,21 @@ def chat(
 
     from fairlead.tui.app import ChatApp
     from fairlead.tui.driver import LastingDriver
+    from fairlead.tui.looks import FEW, colours_there
 
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # where a shell exported them, the size would stay what it was then
-    app = ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server, driver=LastingDriver)
+    if not (colours := colours_there()):
+        os.environ["NO_COLOR"] = "1"  # what Textual looks at
+    app = ChatApp(
+        at,
+        settings.home,
+        user=user,
+        key=key,
+        starter=None if url else own_server,
+        driver=LastingDriver,
+        few_colours=colours <= FEW,
+    )
     ended_by: list[int] = []
 
     def end(number: int) -> None:

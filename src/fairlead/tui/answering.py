@@ -59,7 +59,9 @@ class Answering:
                 self._waits = f"{position} before you" + (f", about {wait_ms / 1000:.0f} s" if wait_ms else "")
             case Text(text):
                 self._last = self._clock()
-                self._first = self._first or self._last
+                if self._first is None:
+                    self._first = self._last
+                    self._counts.append((self._first, 1))
                 self._pieces.append(safe(text))
             case ChatAnswer():
                 self.ended = told
@@ -86,8 +88,8 @@ class Answering:
         if self._first is None:
             return f"Waiting: {self._waits} ({self._clock() - self._asked:.0f} s)"
         line = f"First token after {self._first - self._asked:.2f} s"
-        if len(self._counts) > 1:
-            (began, few), (now, many) = self._counts[0], self._counts[-1]
+        (began, few), (now, many) = self._counts[0], self._counts[-1]
+        if now > began:
             line += f" · {(many - few) / (now - began):.0f} tokens/s"
         if (silent := self._clock() - self._last) > _SILENT_S:
             line += f" · nothing for {silent:.0f} s"

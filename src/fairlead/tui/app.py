@@ -13,7 +13,7 @@ from textual.driver import Driver
 from fairlead.chat_client import Chats
 from fairlead.client import FairleadClient
 from fairlead.errors import FairleadError
-from fairlead.tui.looks import COLOURS, THEMES
+from fairlead.tui.looks import COLOURS, OWN_COLOURS, THEMES
 from fairlead.tui.saved import Look, Saved, SignIn
 from fairlead.tui.screens.screen import ProgramScreen
 from fairlead.tui.screens.sign_in import SignInScreen
@@ -37,6 +37,9 @@ Markdown { padding: 0; margin: 0; background: transparent; }
 Composer { height: auto; min-height: 3; max-height: 8; border: round $primary; }
 Asking { align: center middle; }
 #box { width: 70; max-width: 96%; height: auto; border: round $primary; padding: 1 2; background: $surface; }
+ChatApp:ansi .option-list--option-highlighted { text-style: bold underline; }  /* reverse is not drawn in a list */
+ChatApp:ansi .datatable--cursor { color: ansi_default; background: ansi_default; text-style: bold reverse; }
+ChatApp:ansi .datatable--header { text-style: bold underline; }
 #preview { height: auto; padding: 1 2; border: round $primary; margin: 0 2 1 2; }
 """
 
@@ -51,6 +54,7 @@ class ChatApp(App[None]):
         key: a key that is signed in at once.
         starter: starts a server at `url`; None where none can be started.
         driver: of the terminal; None is Textual's own.
+        few_colours: draw with the terminal's own sixteen, or with none where Textual finds NO_COLOR.
     """
 
     CSS = _STYLE
@@ -66,8 +70,12 @@ class ChatApp(App[None]):
         key: str | None = None,
         starter: Starter | None = None,
         driver: type[Driver] | None = None,
+        few_colours: bool = False,
     ) -> None:
-        super().__init__(driver_class=driver)
+        super().__init__(driver_class=driver, ansi_color=few_colours or None)
+        self._few_colours = few_colours
+        if few_colours:
+            self.theme = OWN_COLOURS
         self.url = url
         self.starter = starter
         self.saved = Saved(home)
@@ -142,7 +150,7 @@ class ChatApp(App[None]):
     def show_look(self, look: Look, *, keep: bool = False) -> None:
         """Draw everything in these colours, and remember them where they are to be kept."""
         self._look = look
-        if look.theme in THEMES:
+        if look.theme in THEMES and not self._few_colours:
             self.theme = look.theme
         if keep:
             self.saved.keep_look(self.user, look)
