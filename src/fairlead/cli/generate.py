@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fairlead.cli.options import Config, Home, Key, Url
+from fairlead.cli.options import Config, Home, Key, Url, User
 from fairlead.cli.reaching import is_file, is_piped, reached_server, see_loaded, until_told
 from fairlead.cli.terminal import note, say
 from fairlead.config import load_settings
@@ -53,6 +53,7 @@ def run(
         ),
     ] = None,
     url: Url = None,
+    user: User = None,
     key: Key = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
@@ -88,7 +89,7 @@ def run(
             if model is not None and not is_file(model):
                 wishes["model"] = model
             await see_loaded(client, wishes.get("model"))
-            return await _print(client, text, wishes, files or [], as_json=as_json)
+            return await _print(client, text, wishes, files or [], user, as_json=as_json)
 
     try:
         status = asyncio.run(until_told(answer()))
@@ -111,13 +112,15 @@ def _prompt(argument: str | None) -> str:
     return text
 
 
-async def _print(client: FairleadClient, prompt: str, wishes: Wishes, files: list[Path], *, as_json: bool) -> int:
+async def _print(
+    client: FairleadClient, prompt: str, wishes: Wishes, files: list[Path], user: str | None, *, as_json: bool
+) -> int:
     """Print the answer; the exit status says whether it came to its own end."""
     import msgspec
 
     from fairlead.cli.asking import ask
 
-    answer = await ask(client, prompt, wishes, files, (lambda _piece: None) if as_json else say)
+    answer = await ask(client, prompt, wishes, files, (lambda _piece: None) if as_json else say, user=user)
     if as_json:
         typer.echo(msgspec.json.encode(answer))
     elif not answer.text.endswith("\n"):

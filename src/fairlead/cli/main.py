@@ -1,7 +1,7 @@
 """`fairlead`: the commands put together, and how they end.
 
-Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted. Commands import what they need
-when they run, so that `--help` is quick.
+Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted; of `run` also 3 the answer was cut off,
+4 no server or no model that could answer. Commands import what they need when they run, so that `--help` is quick.
 """
 
 from __future__ import annotations

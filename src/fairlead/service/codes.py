@@ -1,6 +1,6 @@
 """Vectors in a byte for each number: a first look at all of them that reads a quarter of what they would take.
 
-It says how far it may be off. A row v is rounded to s·c, c of whole numbers from -127 to 127, and what is lost is known:
+It says how far it may be off. A row v is rounded to s·c, c of whole numbers from -127 to 127, and the loss is known:
 |v - s·c|. By Cauchy and Schwarz a product of two that were rounded is off by no more than what both lost. So rows that
 cannot be among the best are told from those that may, and these are then looked at as they are. The products of bytes
 are NumKong's, in this thread alone: memory sets the pace, and threads of a model may have the other processors.
