@@ -49,7 +49,7 @@ ALLOWED = {
         "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "file_client", "task_client",
         "chat_info", "answer_info", "task_info", "model_info", "collection_client",
         "collection_info", "gguf", "kernels", "bench", "api", "service.backup",
-        "service.keys", "service.store", "tui", "visible",
+        "service.keys", "service.store", "documents.kinds", "tui", "visible",
     },
     "tui": {
         "errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info", "visible",

@@ -12,13 +12,27 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import chats, collections, errors, files, me, models, native, openai, page, reference, summaries
+from fairlead.api import (
+    answering,
+    chats,
+    collections,
+    errors,
+    files,
+    me,
+    models,
+    native,
+    openai,
+    page,
+    reference,
+    summaries,
+)
 from fairlead.api import embeddings as embedding_routes
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
 from fairlead.service.collections import Collections
 from fairlead.service.composing import Composer
@@ -94,6 +108,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     app.include_router(summaries.router)
+    app.include_router(answering.router)
     app.include_router(collections.router)
     reference.install(app)
     has_page = page.install(app)
@@ -131,6 +146,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
     embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
     limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
     documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    searched = Collections(store.database, people, embeddings)
     live = LiveAnswers(store.database, settings.grace_s)
     metrics.chat_answers.set_function(lambda: live.count)
     composer = Composer(store.database, generator, documents, settings.files_share)
@@ -147,6 +163,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
-        collections=Collections(store.database, people, embeddings),
+        collections=searched,
         tables=Tables(),
+        answers=Answers(generator, embeddings, searched),
     )

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fairlead import checks
 from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
+from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
 from fairlead.service.collections import Collections
 from fairlead.service.conversations import Conversations
@@ -46,6 +47,7 @@ class Services:
     summaries: Summaries
     collections: Collections
     tables: Tables
+    answers: Answers
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:

@@ -1,7 +1,7 @@
 """`fairlead`: the commands put together, and how they end.
 
-Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted. Commands import what they need
-when they run, so that `--help` is quick.
+Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted; of `run` also 3 the answer was cut off,
+4 no server or no model that could answer. Commands import what they need when they run, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 import fairlead
 from fairlead.cli import (
+    answer,
     backup,
     bench,
     catalogue,
@@ -85,6 +86,7 @@ for command in (
     chat.chat,
     generate.run,
     summarize.summarize,
+    answer.answer,
     embed.embed,
     catalogue.list_models,
     catalogue.show,

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fairlead.documents import messages
 from fairlead.documents.client import Readers, ReadFailed
-from fairlead.documents.messages import Passages
-from fairlead.errors import ChatNotFound, Conflict, FairleadError, NotFound, UnreadableFile
+from fairlead.errors import ChatNotFound, Conflict, FairleadError, FileTooLarge, NotFound, UnreadableFile
 from fairlead.service.embedding import Embedder
 from fairlead.service.excerpts import choose, selected_text, whole_text
 from fairlead.service.indexing import Indexer, Stage
@@ -30,7 +30,7 @@ from fairlead.service.uploads import Upload
 from fairlead.storage import chats, files
 from fairlead.storage.blobs import Blobs
 from fairlead.storage.database import Database
-from fairlead.storage.files import File
+from fairlead.storage.files import File, Passage
 
 _QUESTION_WITHIN_S: Final = 10.0
 _QUESTION_CHARS: Final = 4_000
@@ -116,6 +116,15 @@ class ChatDocuments:
         """A file to be received; errors as in `Upload`."""
         return Upload(self._blobs, name, self._limits.file_bytes)
 
+    def check_together(self, uploads: Sequence[Upload]) -> None:
+        """FileTooLarge where files have more bytes together than one may have."""
+        if sum(upload.received_bytes for upload in uploads) > self._limits.file_bytes:
+            most = f"{self._limits.file_bytes / (1 << 20):.3g} MB"
+            raise FileTooLarge(
+                f"The files are too large: together they may have {most} at most.",
+                details={"limit_bytes": self._limits.file_bytes},
+            )
+
     async def attach(
         self, chat_id: int, uploads: Sequence[Upload], admit: Callable[[int], Awaitable[None]] | None = None
     ) -> list[FileStatus]:
@@ -187,26 +196,34 @@ class ChatDocuments:
             Conflict: it is still being read.
             UnreadableFile: it could not be.
         """
+        _, passages = await self.passages(chat_id, number)
+        return "".join(passage.text for passage in passages)
+
+    async def passages(self, chat_id: int, number: int) -> tuple[File, list[Passage]]:
+        """A chat's file, and all that it says in passages, with their vectors. Errors as in `text`."""
         file = (await self.find(chat_id, number)).file
         if file.state == "parsing":
             raise Conflict(f"{file.name} is still being read: try again when it is ready.", param="file")
         if file.state == "failed":
             raise UnreadableFile(f"{file.name} could not be read. {file.error}", param="file")
         async with self._database.reading() as connection:
-            passages = await files.passages(connection, [file.id])
-        return "".join(passage.text for passage in passages)
+            return file, await files.passages(connection, [file.id])
 
     async def read(self, upload: Upload) -> str:
         """All that a file says which was received and finished, and is not to be kept. UnreadableFile as above."""
-        texts: list[str] = []
+        return "".join(passage.text for passage in await self.read_passages(upload))
+
+    async def read_passages(self, upload: Upload) -> list[messages.Passage]:
+        """The same in passages."""
+        found: list[messages.Passage] = []
         try:
-            async with contextlib.aclosing(self._readers.read(upload.incoming.path, upload.kind)) as messages:
-                async for message in messages:
-                    if isinstance(message, Passages):
-                        texts += [passage.text for passage in message.passages]
+            async with contextlib.aclosing(self._readers.read(upload.incoming.path, upload.kind)) as told:
+                async for message in told:
+                    if isinstance(message, messages.Passages):
+                        found += message.passages
         except ReadFailed as error:
             raise UnreadableFile(f"{upload.name} could not be read. {error}", param="file") from None
-        return "".join(texts)
+        return found
 
     async def remove(self, chat_id: int, number: int) -> None:
         """Remove a file, whatever is done with it now. NotFound as above."""
