@@ -79,8 +79,7 @@ class CollectionsClient:
 
     async def preview(self, file: str, content: bytes | BinaryIO, **wishes: Unpack[TableWishes]) -> Preview:
         """What a file would be read as; nothing is kept. Errors as above."""
-        query: dict[str, str | int] = {**_texts(wishes), **self._user}
-        return await self._client.send_files("/collections/preview", {file: content}, Preview, query=query)
+        return await self._client.send_files("/collections/preview", {file: content}, Preview, query=_texts(wishes))
 
     async def list(self) -> Sequence[CollectionInfo]:
         """All of them, and what comes with the server."""

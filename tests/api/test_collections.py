@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from fairlead.config import Settings
+from fairlead.model_entry import FileSource, ModelEntry
 from tests.api.test_bad_input import check
 from tests.served import Served, serving, settings_with_models, until
 
@@ -141,3 +143,19 @@ def test_files_that_are_no_tables_are_refused(
 )  # fmt: skip
 def test_bodies_that_cannot_be_are_refused(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
     check(http.post(path, json=body), 400)
+
+
+def test_topics_are_found_by_what_they_mean(embedding_model: Path, tmp_path: Path) -> None:
+    entry = ModelEntry("minilm", "minilm/model.safetensors", (FileSource(embedding_model),))
+    settings = Settings(home=tmp_path, models=(entry,), default_model=None, embedding_model="minilm")
+    asked = {
+        "how do I keep my house warm in winter?": {"Heating", "Insulation"},
+        "my landlord does not give my money back": {"Rental law"},
+        "what holds a vessel at the quay?": {"Mooring a ship"},
+    }
+    with serving(settings, model=None) as server, server.http() as http:
+        for query, topics in asked.items():
+            answer = http.post("/collections/topics/search", json={"query": query, "top_k": len(topics)})
+            found = answer.raise_for_status().json()
+            assert {hit["row"]["topic"] for hit in found["results"]} == topics
+            assert (found["searched"], found["state"]) == (300, "ready")

@@ -19,7 +19,7 @@ MOST_COLUMNS: Final = 200
 MOST_NAME_CHARACTERS: Final = 200
 MOST_ROW_CHARACTERS: Final = 100_000
 """So that a row is one message of a reading process, however its signs are written."""
-_MOST_WHOLE: Final = 2**53
+MOST_WHOLE: Final = 2**53
 """Whole numbers up to this are the same in floating point."""
 _LOOKED_AT: Final = 1_000
 """Rows by which the column with the text is guessed."""
@@ -116,7 +116,7 @@ def checked(value: object, where: str) -> Value:
     """A value out of JSON, where it is one that a row may hold; BadTable where it is not."""
     if isinstance(value, float) and not math.isfinite(value):
         raise BadTable(f"The value of {where} is no number that JSON has.")
-    if isinstance(value, int) and abs(value) > _MOST_WHOLE:
+    if isinstance(value, int) and abs(value) > MOST_WHOLE:
         raise BadTable(f"The value of {where} is too large a number.")
     if value is None or isinstance(value, str | int | float | bool):
         return value

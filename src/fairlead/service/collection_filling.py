@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from fairlead.documents.columns import Value
-from fairlead.errors import FairleadError
+from fairlead.errors import Draining, EngineFailed, FairleadError
 from fairlead.service.collection_vectors import CollectionVectors, decoded
 from fairlead.service.embedding import Embedder
 from fairlead.storage import collections, people
@@ -23,6 +23,7 @@ from fairlead.storage.database import Database
 
 _PORTION: Final = 512
 """Rows that are embedded and stored at once: some requests' worth for the engine, and one block in the database."""
+_AGAIN_AFTER_S: Final = (1.0, 5.0, 30.0)
 _OURS: Final = "The rows could not be embedded; the server's log says why."
 
 logger = logging.getLogger(__name__)
@@ -86,11 +87,20 @@ class Filling:
 
     async def _watched(self, collection_id: int) -> None:
         """The work, whatever becomes of it: a collection that cannot be embedded says why."""
+        waits = iter(_AGAIN_AFTER_S)
         try:
             while True:
-                async with self._turn:
-                    if not await self._portion(collection_id):
-                        return
+                try:
+                    async with self._turn:
+                        if not await self._portion(collection_id):
+                            return
+                except EngineFailed as error:  # its worker is brought back
+                    if (wait_s := next(waits, None)) is None:
+                        raise
+                    logger.warning("collection %d waits for its model: %s", collection_id, error.message)
+                    await asyncio.sleep(wait_s)
+        except Draining:
+            return  # the next start goes on
         except FairleadError as error:
             logger.warning("collection %d could not be embedded: %s", collection_id, error.message)
             reason = error.message

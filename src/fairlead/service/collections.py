@@ -271,7 +271,7 @@ class Collections:
         near = await asyncio.to_thread(vectors.near, embedded[0].astype(np.float32), top_k, wanted, min_score)
         async with self._database.reading() as connection:
             rows = {row.number: row for row in await collections.rows(connection, found.id, near.numbers)}
-            now = await collections.get(connection, found.id) or found
+            now = (await collections.get(connection, found.id) if found.waiting_count else None) or found
         text = text_of(found)
         hits = [
             Hit(number, _by_column(found, rows[number]), text(decoded(rows[number])), round(score, 4))

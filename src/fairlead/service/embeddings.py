@@ -102,21 +102,31 @@ class Embeddings:
         Raises:
             ModelNotReady, DownloadError, DoesNotFit, EngineFailed: the model is not to be had now.
             TokensUsedUp: the user had all tokens of this day.
+            QueueFull: too much waits already of what is not patient.
         """
         asking = None if user is None else self._users.find(user)
         if asking is not None:
             await self._admit(asking.name)
-        await self._registry.provide(model or self._model)
-        lease = await self._registry.acquire(model or self._model, lambda: None, capability="embedding")
+        if asking is None or patient:
+            return await self._embed(texts, model or self._model, asking, _NOBODYS, 1.0)
+        self._enter(asking)
+        try:
+            return await self._embed(texts, model or self._model, asking, asking.number, asking.weight)
+        finally:
+            self._leave(asking)
+
+    async def _embed(
+        self, texts: Sequence[str], model: str, counted: User | None, client: int, weight: float
+    ) -> NDArray[np.float32]:
+        """The vectors of texts, for one of the engine's clients, and counted as somebody's."""
+        await self._registry.provide(model)
+        lease = await self._registry.acquire(model, lambda: None, capability="embedding")
         try:
             loaded = lease.model
             tokens = await asyncio.to_thread(lambda: [_cut(loaded, text) for text in texts])
-            if asking is None or patient:
-                vectors = await self._vectors(lease, tokens, _NOBODYS, 1.0)
-            else:
-                vectors = await self._vectors(lease, tokens, asking.number, asking.weight)
-            if asking is not None:
-                self._count(asking, sum(map(len, tokens)))
+            vectors = await self._vectors(lease, tokens, client, weight)
+            if counted is not None:
+                self._count(counted, sum(map(len, tokens)))
             return vectors
         finally:
             lease.release()

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.documents.columns import Column, Value
+from fairlead.documents.columns import MOST_WHOLE, Column, Value
 from fairlead.errors import InvalidRequest
 
 _NOTHING: Final = -1
@@ -111,6 +111,7 @@ def _as_text(value: Value) -> str:
 
 
 def _value(column: Column, value: object) -> Value:
+    _see_size(value)
     if value is None or isinstance(value, bool | int | float | str):
         if value is None or column.type == "text" or _is_number(value):
             return value
@@ -119,6 +120,7 @@ def _value(column: Column, value: object) -> Value:
 
 
 def _end(column: Column, value: object) -> str | float:
+    _see_size(value)
     if column.type == "number" and _is_number(value):
         assert isinstance(value, int | float), "a number"
         return value
@@ -130,6 +132,12 @@ def _end(column: Column, value: object) -> str | float:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _see_size(value: object) -> None:
+    """InvalidRequest for a number that is none in floating point."""
+    if isinstance(value, int) and abs(value) > MOST_WHOLE:
+        raise _wrong("A filter holds too large a number.")
 
 
 def _wrong(message: str) -> InvalidRequest:
