@@ -28,8 +28,9 @@ from fairlead.service.users import User, Users
 FinishReason = Literal["stop", "cancelled"]
 
 INSTRUCTION: Final = "Classify the text. Answer with the label that fits it best, and nothing else."
-CONTENT_FREE: Final = "N/A"
-"""What the model makes of a text that says nothing is its prior (Zhao et al., "Calibrate Before Use", 2021)."""
+CONTENT_FREE: Final = ("", "N/A", "Some text.")
+"""What the model makes of texts that say nothing is its prior (Zhao et al., "Calibrate Before Use", 2021)."""
+_ASK: Final = "Text: {text}\nLabel:"
 _AT_ONCE: Final = 4
 """Texts of one request that the engine has at once: enough to fill its steps, and few among other people's requests."""
 _MOST_PRIORS: Final = 256
@@ -99,15 +100,16 @@ class Wish:
         return sorted(self.labels, key=lambda label: label.name)
 
     def messages(self, text: str) -> list[Message]:
-        """The question for one text: the instruction with the labels, the examples as turns, the text."""
-        told = [
-            f"- {label.name}" + (f": {label.description}" if label.description else "")
-            for label in self.sorted_labels()
-        ]
-        turns = [Message("system", "\n".join([self.instruction, "Labels:", *told]))]
+        """The question for one text: the instruction with what is meant by labels, the examples as turns, the text.
+
+        Labels' bare names are not listed: small models then answer with whichever stands there last or first. What
+        is asked is how likely each is to be said, and not that the model choose among them.
+        """
+        meant = [f"- {label.name}: {label.description}" for label in self.sorted_labels() if label.description]
+        turns = [Message("system", "\n".join([self.instruction, *meant]))]
         for example in self.examples:
-            turns += [Message("user", example.text), Message("assistant", example.label)]
-        return [*turns, Message("user", text)]
+            turns += [Message("user", _ASK.format(text=example.text)), Message("assistant", example.label)]
+        return [*turns, Message("user", _ASK.format(text=text))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ class _Work:
     ) -> Labelled:
         async with turns:
             scored = await self._score(prompt)
-        found = probabilities(scored.logprobs, scored.counts, await asyncio.shield(prior))
+        found = probabilities(scored.logprobs, await asyncio.shield(prior))
         by_name = dict(zip((label.name for label in self.wish.sorted_labels()), found, strict=True))
         told = {label.name: by_name[label.name] for label in self.wish.labels}
         return Labelled(index, max(by_name, key=by_name.__getitem__), told)
@@ -285,8 +287,9 @@ class _Work:
         )
         known = self.priors.find(key)
         if known is None:
-            prompt = await asyncio.to_thread(model.template.render, wish.messages(CONTENT_FREE))
-            known = (await self._score(prompt)).logprobs
+            prompts = await asyncio.to_thread(lambda: [model.template.render(wish.messages(t)) for t in CONTENT_FREE])
+            scored = [(await self._score(prompt)).logprobs for prompt in prompts]
+            known = [math.fsum(of_label) / len(scored) for of_label in zip(*scored, strict=True)]
             self.priors.keep(key, known)
         return known
 
@@ -339,16 +342,18 @@ def continuations(model: LoadedModel, prompt: Sequence[int], labels: Sequence[La
     return [tokenizer.encode(space + label.name) for label in labels]
 
 
-def probabilities(logprobs: Sequence[float], counts: Sequence[int], prior: Sequence[float]) -> list[float]:
+def probabilities(logprobs: Sequence[float], prior: Sequence[float]) -> list[float]:
     """How likely each label is: they add up to 1.
+
+    What a label gains by the text counts, which is its pointwise mutual information with it (Holtzman et al., "Surface
+    Form Competition", 2021). That corrects for length, too: a long label is unlikely behind a text that says nothing.
 
     Args:
         logprobs: of each label's tokens together, behind the text.
-        counts: tokens of each label.
-        prior: what `logprobs` are behind a text that says nothing.
+        prior: the same behind a text that says nothing.
     """
-    scores = [(found - expected) / count for found, expected, count in zip(logprobs, prior, counts, strict=True)]
-    top = max(scores)
-    weights = [math.exp(score - top) for score in scores]
+    gains = [found - expected for found, expected in zip(logprobs, prior, strict=True)]
+    top = max(gains)
+    weights = [math.exp(gain - top) for gain in gains]
     total = math.fsum(weights)
     return [weight / total for weight in weights]
