@@ -170,7 +170,7 @@ class NativeRunner:
 
 
 def _logprobs(logits: NDArray[np.float32], wanted: Sequence[int]) -> list[float]:
-    """Natural log-probabilities of some ids, from the logits of all, which are spent. ValueError where these are none."""
+    """Natural log-probabilities of some ids, from the logits of all, which are spent. ValueError: they are none."""
     found = logits[np.asarray(wanted)].astype(np.float64)
     top = logits.max()
     logits -= top

@@ -8,6 +8,7 @@ order in which they were given changes nothing.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import time
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from fairlead.engine.messages import Priority, Scored, Usage
 from fairlead.errors import InvalidRequest, PromptTooLong
@@ -33,7 +36,7 @@ CONTENT_FREE: Final = ("", "N/A", "Some text.")
 _ASK: Final = "Text: {text}\nLabel:"
 _AT_ONCE: Final = 4
 """Texts of one request that the engine has at once: enough to fill its steps, and few among other people's requests."""
-_MOST_PRIORS: Final = 256
+_MOST_KNOWN: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class Classifications:
         self._generator = generator
         self._users = users
         self._metrics = metrics
-        self._priors = _Priors()
+        self._scores = _Scores()
         self._under_way: list[_Work] = []
 
     async def classify(self, wish: Wish, request_id: str) -> AsyncGenerator[Progress | Labelled | Classified]:
@@ -172,7 +175,7 @@ class Classifications:
         asking = GenerationRequest(user=wish.user, model=wish.model, priority=wish.priority)
         user = self._users.find(wish.user)
         async with self._generator.admit(asking) as lease:  # one place for all of it, whatever it takes
-            work = _Work(wish, request_id, user, lease, self._metrics, self._priors)
+            work = _Work(wish, request_id, user, lease, self._metrics, self._scores)
             self._under_way.append(work)
             try:
                 async with aclosing(work.steps()) as steps:
@@ -189,21 +192,27 @@ class Classifications:
         return bool(found)
 
 
-class _Priors:
-    """What models make of a text that says nothing, by the question; those not used longest are forgotten."""
+class _Scores:
+    """What models lately said of prompts and labels: the same question has the same answer, whatever runs beside it.
+
+    (Kernels for few rows round otherwise than those for many, so what is found in the cache may come out otherwise in
+    the third digit.) Kept under a digest, of the latest `_MOST_KNOWN`.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[object, list[float]] = OrderedDict()
+        self._known: OrderedDict[bytes, Scored] = OrderedDict()
 
-    def find(self, key: object) -> list[float] | None:
+    def find(self, key: bytes) -> Scored | None:
         found = self._known.get(key)
-        if found is not None:
-            self._known.move_to_end(key)
-        return found
+        if found is None:
+            return None
+        self._known.move_to_end(key)
+        usage = Usage(found.usage.prompt_tokens, 0, found.usage.prompt_tokens)
+        return msgspec.structs.replace(found, usage=usage)
 
-    def keep(self, key: object, prior: list[float]) -> None:
-        self._known[key] = prior
-        if len(self._known) > _MOST_PRIORS:
+    def keep(self, key: bytes, scored: Scored) -> None:
+        self._known[key] = scored
+        if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
 
 
@@ -216,7 +225,7 @@ class _Work:
     user: User
     lease: Lease
     metrics: Metrics
-    priors: _Priors
+    scores: _Scores
     begun: float = field(default_factory=time.monotonic)
     used: list[Usage] = field(default_factory=list)
     cancelled: bool = False
@@ -276,24 +285,26 @@ class _Work:
         return Labelled(index, max(by_name, key=by_name.__getitem__), told)
 
     async def _prior(self) -> list[float]:
-        wish, model = self.wish, self.lease.model
-        key = (
-            model.name,
-            model.engine.pid,
-            self.user.number,
-            wish.instruction,
-            tuple(wish.sorted_labels()),
-            wish.examples,
-        )
-        known = self.priors.find(key)
-        if known is None:
-            prompts = await asyncio.to_thread(lambda: [model.template.render(wish.messages(t)) for t in CONTENT_FREE])
-            scored = [(await self._score(prompt)).logprobs for prompt in prompts]
-            known = [math.fsum(of_label) / len(scored) for of_label in zip(*scored, strict=True)]
-            self.priors.keep(key, known)
-        return known
+        render = self.lease.model.template.render
+        prompts = await asyncio.to_thread(lambda: [render(self.wish.messages(text)) for text in CONTENT_FREE])
+        scored = [(await self._score(prompt)).logprobs for prompt in prompts]
+        return [math.fsum(of_label) / len(scored) for of_label in zip(*scored, strict=True)]
 
     async def _score(self, prompt: Sequence[int]) -> Scored:
+        model, user = self.lease.model, self.user
+        asked = (model.name, model.engine.pid, user.number, prompt, self.answers)
+        key = hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=16).digest()
+        scored = self.scores.find(key)
+        if scored is None:
+            scored = await self._computed(prompt)
+            self.scores.keep(key, scored)
+        self.used.append(scored.usage)
+        self.metrics.count_tokens(model.name, scored.usage)
+        self.metrics.count_service(user.label, scored.usage.prompt_tokens, 0)
+        user.count(user.name, scored.usage.prompt_tokens, 0)
+        return scored
+
+    async def _computed(self, prompt: Sequence[int]) -> Scored:
         model, user = self.lease.model, self.user
         pending = model.engine.score(
             prompt,
@@ -306,14 +317,9 @@ class _Work:
         )
         held = self.lease.share(pending.cancel)
         try:
-            scored = await pending.result()
+            return await pending.result()
         finally:
             held.release()
-        self.used.append(scored.usage)
-        self.metrics.count_tokens(model.name, scored.usage)
-        self.metrics.count_service(user.label, scored.usage.prompt_tokens, 0)
-        user.count(user.name, scored.usage.prompt_tokens, 0)
-        return scored
 
     def _prompts(self) -> list[Sequence[int]]:
         """The prompt of each text. PromptTooLong where one does not fit the context with its longest label."""
