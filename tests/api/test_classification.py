@@ -148,8 +148,9 @@ def test_what_is_no_label_is_refused(http: httpx.Client, labels: object) -> None
     check(http.post("/classify", json={"text": "A rope.", "labels": labels}), 400)
 
 
-def test_the_starter_model_tells_what_a_text_is_about(starter_model: Path, tmp_path: Path) -> None:
-    """Also: the cost of labels, in tokens, and that what others are asked meanwhile changes no probability much."""
+def test_the_starter_model_tells_what_a_text_is_about_in_whatever_order_it_is_asked(
+    starter_model: Path, tmp_path: Path
+) -> None:
     entry = ModelEntry(name="starter", file=starter_model.name, sources=(FileSource(starter_model),))
     settings = Settings(home=tmp_path, models=(entry,), default_model=None, context_length=1024, kv_tokens=4096)
     texts = {
@@ -157,10 +158,10 @@ def test_the_starter_model_tells_what_a_text_is_about(starter_model: Path, tmp_p
         "Simmer the onions in butter, add the rice and stir in the broth.": "cooking",
         "The central bank raised interest rates and shares fell.": "finance",
     }
-    labels = ["sports", "cooking", "finance"]
+    labels = ["sports", "cooking", "finance", "road traffic"]
     with serving(settings, "starter") as server, server.http() as http:
         together = classify(http, texts=list(texts), labels=labels)
         assert [result["label"] for result in together["results"]] == list(texts.values())
         for text, result in zip(texts, together["results"], strict=True):
             alone = classify(http, text=text, labels=labels[::-1])["results"][0]
-            assert alone["probabilities"] == pytest.approx(result["probabilities"], abs=0.02)
+            assert alone["probabilities"] == pytest.approx(result["probabilities"], abs=1e-3)

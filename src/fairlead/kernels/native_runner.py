@@ -170,12 +170,14 @@ class NativeRunner:
 
 
 def _logprobs(logits: NDArray[np.float32], wanted: Sequence[int]) -> list[float]:
-    """Natural log-probabilities of some ids, from the logits of all. ValueError where these are not numbers."""
+    """Natural log-probabilities of some ids, from the logits of all, which are spent. ValueError: they are none."""
+    found = logits[np.asarray(wanted)].astype(np.float64)
     top = logits.max()
-    total = float(top) + float(np.log(np.exp(logits - top).sum(dtype=np.float64)))
+    logits -= top
+    total = float(top) + float(np.log(np.exp(logits, out=logits).sum()))
     if not np.isfinite(total):
         raise ValueError("the logits are not numbers")
-    return [float(logits[token]) - total for token in wanted]
+    return [float(value) - total for value in found]
 
 
 def _step(chunks: Sequence[Chunk], counts: list[int]) -> dict[str, NDArray[np.int32]]:

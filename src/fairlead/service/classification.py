@@ -8,6 +8,7 @@ order in which they were given changes nothing.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import time
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from fairlead.engine.messages import Priority, Scored, Usage
 from fairlead.errors import InvalidRequest, PromptTooLong
@@ -28,11 +31,12 @@ from fairlead.service.users import User, Users
 FinishReason = Literal["stop", "cancelled"]
 
 INSTRUCTION: Final = "Classify the text. Answer with the label that fits it best, and nothing else."
-CONTENT_FREE: Final = "N/A"
-"""What the model makes of a text that says nothing is its prior (Zhao et al., "Calibrate Before Use", 2021)."""
+CONTENT_FREE: Final = ("", "N/A", "Some text.")
+"""What the model makes of texts that say nothing is its prior (Zhao et al., "Calibrate Before Use", 2021)."""
+_ASK: Final = "Text: {text}\nLabel:"
 _AT_ONCE: Final = 4
 """Texts of one request that the engine has at once: enough to fill its steps, and few among other people's requests."""
-_MOST_PRIORS: Final = 256
+_MOST_KNOWN: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +103,16 @@ class Wish:
         return sorted(self.labels, key=lambda label: label.name)
 
     def messages(self, text: str) -> list[Message]:
-        """The question for one text: the instruction with the labels, the examples as turns, the text."""
-        told = [
-            f"- {label.name}" + (f": {label.description}" if label.description else "")
-            for label in self.sorted_labels()
-        ]
-        turns = [Message("system", "\n".join([self.instruction, "Labels:", *told]))]
+        """The question for one text: the instruction with what is meant by labels, the examples as turns, the text.
+
+        Labels' bare names are not listed: small models then answer with whichever stands there last or first. What
+        is asked is how likely each is to be said, and not that the model choose among them.
+        """
+        meant = [f"- {label.name}: {label.description}" for label in self.sorted_labels() if label.description]
+        turns = [Message("system", "\n".join([self.instruction, *meant]))]
         for example in self.examples:
-            turns += [Message("user", example.text), Message("assistant", example.label)]
-        return [*turns, Message("user", text)]
+            turns += [Message("user", _ASK.format(text=example.text)), Message("assistant", example.label)]
+        return [*turns, Message("user", _ASK.format(text=text))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class Classifications:
         self._generator = generator
         self._users = users
         self._metrics = metrics
-        self._priors = _Priors()
+        self._scores = _Scores()
         self._under_way: list[_Work] = []
 
     async def classify(self, wish: Wish, request_id: str) -> AsyncGenerator[Progress | Labelled | Classified]:
@@ -170,7 +175,7 @@ class Classifications:
         asking = GenerationRequest(user=wish.user, model=wish.model, priority=wish.priority)
         user = self._users.find(wish.user)
         async with self._generator.admit(asking) as lease:  # one place for all of it, whatever it takes
-            work = _Work(wish, request_id, user, lease, self._metrics, self._priors)
+            work = _Work(wish, request_id, user, lease, self._metrics, self._scores)
             self._under_way.append(work)
             try:
                 async with aclosing(work.steps()) as steps:
@@ -187,21 +192,27 @@ class Classifications:
         return bool(found)
 
 
-class _Priors:
-    """What models make of a text that says nothing, by the question; those not used longest are forgotten."""
+class _Scores:
+    """What models lately said of prompts and labels: the same question has the same answer, whatever runs beside it.
+
+    (Kernels for few rows round otherwise than those for many, so what is found in the cache may come out otherwise in
+    the third digit.) Kept under a digest, of the latest `_MOST_KNOWN`.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[object, list[float]] = OrderedDict()
+        self._known: OrderedDict[bytes, Scored] = OrderedDict()
 
-    def find(self, key: object) -> list[float] | None:
+    def find(self, key: bytes) -> Scored | None:
         found = self._known.get(key)
-        if found is not None:
-            self._known.move_to_end(key)
-        return found
+        if found is None:
+            return None
+        self._known.move_to_end(key)
+        usage = Usage(found.usage.prompt_tokens, 0, found.usage.prompt_tokens)
+        return msgspec.structs.replace(found, usage=usage)
 
-    def keep(self, key: object, prior: list[float]) -> None:
-        self._known[key] = prior
-        if len(self._known) > _MOST_PRIORS:
+    def keep(self, key: bytes, scored: Scored) -> None:
+        self._known[key] = scored
+        if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
 
 
@@ -214,7 +225,7 @@ class _Work:
     user: User
     lease: Lease
     metrics: Metrics
-    priors: _Priors
+    scores: _Scores
     begun: float = field(default_factory=time.monotonic)
     used: list[Usage] = field(default_factory=list)
     cancelled: bool = False
@@ -268,29 +279,32 @@ class _Work:
     ) -> Labelled:
         async with turns:
             scored = await self._score(prompt)
-        found = probabilities(scored.logprobs, scored.counts, await asyncio.shield(prior))
+        found = probabilities(scored.logprobs, await asyncio.shield(prior))
         by_name = dict(zip((label.name for label in self.wish.sorted_labels()), found, strict=True))
         told = {label.name: by_name[label.name] for label in self.wish.labels}
         return Labelled(index, max(by_name, key=by_name.__getitem__), told)
 
     async def _prior(self) -> list[float]:
-        wish, model = self.wish, self.lease.model
-        key = (
-            model.name,
-            model.engine.pid,
-            self.user.number,
-            wish.instruction,
-            tuple(wish.sorted_labels()),
-            wish.examples,
-        )
-        known = self.priors.find(key)
-        if known is None:
-            prompt = await asyncio.to_thread(model.template.render, wish.messages(CONTENT_FREE))
-            known = (await self._score(prompt)).logprobs
-            self.priors.keep(key, known)
-        return known
+        render = self.lease.model.template.render
+        prompts = await asyncio.to_thread(lambda: [render(self.wish.messages(text)) for text in CONTENT_FREE])
+        scored = [(await self._score(prompt)).logprobs for prompt in prompts]
+        return [math.fsum(of_label) / len(scored) for of_label in zip(*scored, strict=True)]
 
     async def _score(self, prompt: Sequence[int]) -> Scored:
+        model, user = self.lease.model, self.user
+        asked = (model.name, model.engine.pid, user.number, prompt, self.answers)
+        key = hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=16).digest()
+        scored = self.scores.find(key)
+        if scored is None:
+            scored = await self._computed(prompt)
+            self.scores.keep(key, scored)
+        self.used.append(scored.usage)
+        self.metrics.count_tokens(model.name, scored.usage)
+        self.metrics.count_service(user.label, scored.usage.prompt_tokens, 0)
+        user.count(user.name, scored.usage.prompt_tokens, 0)
+        return scored
+
+    async def _computed(self, prompt: Sequence[int]) -> Scored:
         model, user = self.lease.model, self.user
         pending = model.engine.score(
             prompt,
@@ -303,14 +317,9 @@ class _Work:
         )
         held = self.lease.share(pending.cancel)
         try:
-            scored = await pending.result()
+            return await pending.result()
         finally:
             held.release()
-        self.used.append(scored.usage)
-        self.metrics.count_tokens(model.name, scored.usage)
-        self.metrics.count_service(user.label, scored.usage.prompt_tokens, 0)
-        user.count(user.name, scored.usage.prompt_tokens, 0)
-        return scored
 
     def _prompts(self) -> list[Sequence[int]]:
         """The prompt of each text. PromptTooLong where one does not fit the context with its longest label."""
@@ -339,16 +348,18 @@ def continuations(model: LoadedModel, prompt: Sequence[int], labels: Sequence[La
     return [tokenizer.encode(space + label.name) for label in labels]
 
 
-def probabilities(logprobs: Sequence[float], counts: Sequence[int], prior: Sequence[float]) -> list[float]:
+def probabilities(logprobs: Sequence[float], prior: Sequence[float]) -> list[float]:
     """How likely each label is: they add up to 1.
+
+    What a label gains by the text counts, which is its pointwise mutual information with it (Holtzman et al., "Surface
+    Form Competition", 2021). That corrects for length, too: a long label is unlikely behind a text that says nothing.
 
     Args:
         logprobs: of each label's tokens together, behind the text.
-        counts: tokens of each label.
-        prior: what `logprobs` are behind a text that says nothing.
+        prior: the same behind a text that says nothing.
     """
-    scores = [(found - expected) / count for found, expected, count in zip(logprobs, prior, counts, strict=True)]
-    top = max(scores)
-    weights = [math.exp(score - top) for score in scores]
+    gains = [found - expected for found, expected in zip(logprobs, prior, strict=True)]
+    top = max(gains)
+    weights = [math.exp(gain - top) for gain in gains]
     total = math.fsum(weights)
     return [weight / total for weight in weights]
