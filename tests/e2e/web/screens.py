@@ -171,6 +171,7 @@ def draw(browser: Browser, told_url: str, real_url: str) -> None:
         web = Web(browser, Seen())
         url = real_url if name in REAL else told_url
         page = web.open(url, None if name.startswith("door") else "Ada", viewport=size, color_scheme=scheme)
+        expect(page.get_by_role("textbox").first).to_be_visible()
         page.wait_for_timeout(300)
         show(page)
         page.wait_for_timeout(300)
