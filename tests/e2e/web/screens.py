@@ -76,10 +76,10 @@ def summarized(page: Page) -> None:
 
 def answered(page: Page) -> None:
     page.keyboard.press("Alt+Shift+Q")
-    page.get_by_label("Question").fill("How often are lines looked at?")
+    page.get_by_label("Question").fill("Who was the first chess champion?")
     page.get_by_label("Text", exact=True).fill(STORY)
     page.get_by_role("button", name="Answer", exact=True).click()
-    expect(page.get_by_role("list", name="Sources")).to_be_visible()
+    expect(page.get_by_role("list", name="Figures")).to_be_visible()
 
 
 def searched(page: Page) -> None:
