@@ -10,6 +10,10 @@ MAKEFLAGS += --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TEST_HOME := $(CURDIR)/build/home
 BIN := .venv/bin
+PYTEST := FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q
+# Tests in which nothing is timed, two at a time; the others would be slower than they say they must be.
+ARITHMETIC := tests/kernels tests/models tests/gguf tests/peers tests/storage
+NONE_CHOSEN := 5
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --progress-bar off
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
 FORMATTED := $(filter %.h %.cpp,$(NATIVE))
@@ -33,7 +37,12 @@ serve: build
 
 test: check model
 	@$(NPM) test --silent
-	@FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q $(ARGS)
+ifneq ($(findstring tests/,$(ARGS)),)
+	@$(PYTEST) $(ARGS)
+else
+	@$(PYTEST) -n 2 --dist worksteal $(ARITHMETIC) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
+	@$(PYTEST) $(addprefix --ignore=,$(ARITHMETIC)) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
+endif
 
 check: .venv/dev build
 	@echo "Checking"

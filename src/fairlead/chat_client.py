@@ -17,8 +17,15 @@ _TRIES: Final = 6
 """How often a lost answer is asked for again before it is given up, with longer waits each time."""
 _FIRST_WAIT_S: Final = 0.25
 
-Told = Started | Preparing | Queued | Text | ChatAnswer
-"""What a stream tells, in this order; the last of it is a `ChatAnswer`."""
+
+class Lost(msgspec.Struct, frozen=True):
+    """The connection is lost; the answer is asked for again in so many seconds."""
+
+    again_in_s: float
+
+
+Told = Started | Preparing | Queued | Text | ChatAnswer | Lost
+"""What a stream tells, in this order; the last of it is a `ChatAnswer`. `Lost` may stand anywhere behind the first."""
 
 
 class Settings(TypedDict, total=False):
@@ -144,7 +151,9 @@ class Chats:
             except Unreachable:
                 if not reached or tries == _TRIES:
                     raise
-            await asyncio.sleep(_FIRST_WAIT_S * 2**tries)
+            wait_s = _FIRST_WAIT_S * 2**tries
+            yield Lost(wait_s)
+            await asyncio.sleep(wait_s)
             tries += 1
             stream = self._stream(chat_id, reached)
 

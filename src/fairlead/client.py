@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from fairlead.answer_info import Answer, Options, Queued, Text
-from fairlead.errors import FairleadError, QueueFull
+from fairlead.errors import FairleadError, QueueFull, Unauthorized
 from fairlead.model_info import Estimate, LoadProgress, ModelInfo, Models, Removed, Verified
 from fairlead.queue import Queue
 
@@ -85,9 +85,14 @@ class FairleadClient:
 
     Every method raises `Unreachable` where no server answers, and the server's own errors as the classes
     of `fairlead.errors`.
+
+    Raises:
+        Unauthorized: what is given as the key cannot be one.
     """
 
     def __init__(self, url: str, key: str | None = None) -> None:
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise Unauthorized("This is no access key: it has characters that no key has.")
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},

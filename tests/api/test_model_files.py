@@ -40,6 +40,13 @@ def http(own: Served) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server for the tests that leave its models as they are."""
+    with serving(settings_with_models(tmp_path_factory.mktemp("standing"))) as server, server.http() as client:
+        yield client
+
+
 ADD = {"hub": "owner/repo", "file": "some/tiny.gguf", "name": "hello2"}
 
 
@@ -79,8 +86,8 @@ def test_added_models_outlive_the_server(hub: Hub, tmp_path: Path) -> None:
         assert model(http, "hello2") is not None
 
 
-def test_a_search_finds_models_by_words(http: httpx.Client) -> None:
-    found = http.get("/models", params={"q": "8b llama"}).json()["models"]
+def test_a_search_finds_models_by_words(standing: httpx.Client) -> None:
+    found = standing.get("/models", params={"q": "8b llama"}).json()["models"]
     assert [model["name"] for model in found] == ["llama-3-8b", "llama-3.1-8b"]
 
 
@@ -97,16 +104,16 @@ def test_a_search_finds_models_by_words(http: httpx.Client) -> None:
         ({"name": "HELLO"}, 409, "name"),
     ],
 )
-def test_what_cannot_be_added(http: httpx.Client, change: dict[str, str], status: int, param: str) -> None:
-    refused = http.post("/models", json={**ADD, **change})
+def test_what_cannot_be_added(standing: httpx.Client, change: dict[str, str], status: int, param: str) -> None:
+    refused = standing.post("/models", json={**ADD, **change})
     assert (refused.status_code, refused.json()["error"]["param"]) == (status, param)
 
 
-def test_what_is_loaded_is_not_removed(http: httpx.Client) -> None:
-    refused = http.delete("/models/hello")
+def test_what_is_loaded_is_not_removed(standing: httpx.Client) -> None:
+    refused = standing.delete("/models/hello")
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
-    assert http.delete("/models/nobody").status_code == 404
-    assert http.post("/infer", json={"prompt": "Hi"}).json()["text"] == HELLO
+    assert standing.delete("/models/nobody").status_code == 404
+    assert standing.post("/infer", json={"prompt": "Hi"}).json()["text"] == HELLO
 
 
 def test_a_removed_file_of_somebodys_own_stays(http: httpx.Client, tmp_path: Path) -> None:
@@ -178,14 +185,14 @@ def test_a_model_of_which_nothing_can_be_known_says_so(http: httpx.Client, hub: 
 
 
 @pytest.mark.parametrize("keep_alive", ["5 minutes", "-2", -2, "", "1h5"])
-def test_a_time_that_is_none_is_refused(http: httpx.Client, keep_alive: object) -> None:
-    refused = http.post("/load_model", json={"name": "hello", "keep_alive": keep_alive})
+def test_a_time_that_is_none_is_refused(standing: httpx.Client, keep_alive: object) -> None:
+    refused = standing.post("/load_model", json={"name": "hello", "keep_alive": keep_alive})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "keep_alive")
 
 
 @pytest.mark.parametrize(
     ("keep_alive", "seconds"), [("1h30m", 5400), (90, 90), ("0", 0), (-1, None), ("forever", None)]
 )
-def test_times_as_people_write_them(http: httpx.Client, keep_alive: object, seconds: float | None) -> None:
-    told = http.post("/load_model", json={"name": "other", "keep_alive": keep_alive}).json()
+def test_times_as_people_write_them(standing: httpx.Client, keep_alive: object, seconds: float | None) -> None:
+    told = standing.post("/load_model", json={"name": "other", "keep_alive": keep_alive}).json()
     assert told["keep_alive_s"] == seconds

@@ -40,6 +40,17 @@ def test_options_reach_the_server(fairlead: Fairlead, served: Served) -> None:
     assert fairlead("run", "Hi", "--temperature", "3", "--url", served.url).exit_code == 2
 
 
+def test_the_name_given_is_who_asked(fairlead: Fairlead, served: Served, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("Sails.")
+    with served.http() as http:
+        used = 0
+        for files in ([], ["--file", str(tmp_path / "note.txt")]):
+            assert fairlead("run", "Hi", "--user", "nadia", *files, "--url", served.url).exit_code == 0
+            before, used = used, http.get("/me", params={"user": "nadia"}).json()["used"]["tokens_today"]
+            assert used > before
+        assert http.get("/next_chat_id", params={"user": "nadia"}).json()["chat_id"] == 2, "hers was the first"
+
+
 def test_a_model_that_is_not_loaded_is_loaded_first(fairlead: Fairlead, served: Served) -> None:
     done = fairlead("run", "Hi", "--model", "other", "--url", served.url)
     assert done.stdout == "Another model.\n"
@@ -99,7 +110,7 @@ def test_what_came_before_a_signal_is_printed_as_json_too(served: Served) -> Non
 def test_how_an_answer_ended_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, fairlead: Fairlead, served: Served, reason: str, bounded: bool, status: int
 ) -> None:
-    async def ask(*_: object) -> Answer:
+    async def ask(*_: object, user: str | None) -> Answer:
         return Answer(id="one", model="hello", finish_reason=reason, text="So far")
 
     monkeypatch.setattr(asking, "ask", ask)

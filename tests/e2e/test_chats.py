@@ -175,13 +175,21 @@ def test_a_server_that_drains_ends_answers_properly(own_server: Server, tmp_path
         assert again.process.wait(30) == 0
 
 
-def test_a_long_chat_is_summarised_and_says_so(own_server: Server) -> None:
-    with own_server.http() as http:
-        http.post("/unload_model", json={"name": STARTER}).raise_for_status()
-        http.post("/load_model", json={"name": STARTER, "context_length": 1024}).raise_for_status()
-        chat = new_chat(http, on_overflow="summarize", parameters={"temperature": 0, "max_tokens": 40})
-        filler = "The committee met again and spoke about the budget of the harbour for the coming year. "
-        told = [send(http, chat, prompt=f"Point {number}. {filler * 8} Why?")[-1].data for number in range(8)]
+@pytest.fixture
+def short_context(http: httpx.Client) -> Iterator[None]:
+    """The model with a context of 1,024 tokens, for one test."""
+    http.post("/unload_model", json={"name": STARTER}).raise_for_status()
+    http.post("/load_model", json={"name": STARTER, "context_length": 1024}).raise_for_status()
+    yield
+    http.post("/unload_model", json={"name": STARTER}).raise_for_status()
+    http.post("/load_model", json={"name": STARTER}).raise_for_status()
+
+
+@pytest.mark.usefixtures("short_context")
+def test_a_long_chat_is_summarised_and_says_so(http: httpx.Client) -> None:
+    chat = new_chat(http, on_overflow="summarize", parameters={"temperature": 0, "max_tokens": 40})
+    filler = "The committee met again and spoke about the budget of the harbour for the coming year. "
+    told = [send(http, chat, prompt=f"Point {number}. {filler * 8} Why?")[-1].data for number in range(8)]
     summarized = [answer["context"]["summarized_messages"] for answer in told]
     assert summarized == sorted(summarized)
     assert summarized[-1] > 0

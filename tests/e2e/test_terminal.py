@@ -1,19 +1,25 @@
-"""`fairlead chat` in a real terminal, against the real server and model: signed in, left, and found again."""
+"""`fairlead chat` in a real terminal, against the real server and model, or with one that it starts itself."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from fairlead.tui.saved import Saved
 from tests.e2e.conftest import Server, until
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is missing: apt-get install tmux")
+
+COLOUR = re.compile(r"\x1b\[(\d+;)*(3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
 
 
 class Terminal:
@@ -52,6 +58,10 @@ class Terminal:
     def seen(self) -> str:
         return self.tmux("capture-pane", "-p")
 
+    def drawn(self) -> str:
+        """The same with its colours and attributes."""
+        return self.tmux("capture-pane", "-p", "-e")
+
     def ended(self) -> bool:
         return (
             subprocess.run(["tmux", "-S", self._socket, "ls"], capture_output=True, check=False, timeout=20).returncode
@@ -78,7 +88,7 @@ def test_sign_in_chat_stop_leave_come_back(server: Server, terminal: Terminal, t
     until(lambda: "Type a message" in terminal.seen())
     terminal.type("Write a very long story about a heron.")
     terminal.press("Enter")
-    until(lambda: "Escape stops" in terminal.seen() and "about" in terminal.seen())
+    until(lambda: "tokens/s · Escape stops" in terminal.seen())
     terminal.press("Escape")
     until(lambda: "stopped" in terminal.seen())
     terminal.press("Escape")
@@ -88,9 +98,75 @@ def test_sign_in_chat_stop_leave_come_back(server: Server, terminal: Terminal, t
 
     terminal.run(*command, NO_COLOR="1")
     until(lambda: "Past chats" in terminal.seen())  # who it was is remembered
-    terminal.press("Down", "Enter")
+    terminal.press("Down")
+    until(lambda: "\x1b[1;4mPast chats" in terminal.drawn())
+    assert not COLOUR.search(terminal.drawn())
+    terminal.press("Enter")
     until(lambda: "1 chats" in terminal.seen())
     terminal.press("1", "Enter")
     until(lambda: "Write a very long story" in terminal.seen() and "smollm2" in terminal.seen())
     terminal.press("C-q")
     until(terminal.ended)
+
+
+def test_resized_while_an_answer_comes_in_and_ten_thousand_lines_pasted(
+    server: Server, terminal: Terminal, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    terminal.run(sys.executable, "-m", "fairlead", "chat", "--url", server.url, "--home", str(home), "--user", "paster")
+    until(lambda: "New chat" in terminal.seen())
+    terminal.press("Enter")
+    until(lambda: "Type a message" in terminal.seen())
+    terminal.type("Write a very long story about a heron.")
+    terminal.press("Enter")
+    until(lambda: "First token after" in terminal.seen())
+    for width, height in ((40, 12), (200, 60), (80, 24)):
+        terminal.tmux("resize-window", "-x", str(width), "-y", str(height))
+        until(lambda wide="─" * (width - 2): wide in (seen := terminal.seen()) and "First token after" in seen)  # type: ignore[misc]
+
+    text = "\n".join(f"line {number} of a long letter" for number in range(10_000))
+    (tmp_path / "letter").write_text(text)
+    terminal.tmux("load-buffer", str(tmp_path / "letter"))
+    terminal.tmux("paste-buffer", "-p")
+    until(lambda: "line 9999" in terminal.seen(), within_s=5)
+    terminal.press("C-q")
+    until(terminal.ended)
+    assert Saved(home).draft(server.url, "paster", 1) == text
+
+
+def test_a_server_started_from_the_screen_ends_with_the_window(
+    terminal: Terminal, tmp_path: Path, starter_model: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    (home / "models" / starter_model.name).symlink_to(starter_model)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (home / "fairlead.toml").write_text(f"[server]\nport = {port}\n")
+    terminal.run(sys.executable, "-m", "fairlead", "chat", "--home", str(home))
+    until(lambda: "Start a server here" in terminal.seen())
+    terminal.press("Enter")
+    until(lambda: "Your name" in terminal.seen())
+    terminal.type("owner")
+    terminal.press("Enter")
+    until(lambda: "New chat" in terminal.seen())
+    terminal.press("Enter")
+    until(lambda: "Type a message" in terminal.seen())
+    terminal.type("Half a thought")
+    until(lambda: "Half a thought" in terminal.seen())
+    program, server = processes_of(home)
+    terminal.tmux("kill-pane")
+    until(lambda: not program.is_running() and not server.is_running())
+    assert Saved(home).draft(f"http://127.0.0.1:{port}", "owner", None) == "Half a thought"
+
+
+def processes_of(home: Path) -> tuple[psutil.Process, psutil.Process]:
+    """The program with this home, and the server that it started."""
+    (server,) = (
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"serve", str(home)} <= set(process.info["cmdline"] or ())
+    )
+    program = server.parent()
+    assert program is not None
+    return program, server

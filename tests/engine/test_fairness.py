@@ -84,7 +84,8 @@ def test_two_who_always_wait_are_served_alike_within_the_bound(seed: int, slots:
         if chance.random() < 0.02:
             machine.send(chance.randint(1, longest), chance.randint(1, 60), client=3)
         machine.step()
-        machine.scheduler.check_integrity()
+        if len(differences) % 10 == 0:
+            machine.scheduler.check_integrity()
         differences.append(machine.service(1) - machine.service(2))
     assert machine.service(1) > 2 * bound or machine.service(1) > 5000, "too little was served to tell"
     assert max(differences) - min(differences) <= bound

@@ -36,6 +36,14 @@ def runner(starter_model: Path) -> NativeRunner:
         return NativeRunner(file, threads=2, kv_tokens=8 * PAGE_TOKENS)
 
 
+@pytest.fixture(scope="module")
+def unguessed(runner: NativeRunner) -> dict[str, list[Sampled]]:
+    """What is drawn without guesses, in a step for each token."""
+    plain = {name: answer(runner, sampling) for name, sampling in SAMPLINGS.items()}
+    assert all(steps == LENGTH for _, steps in plain.values())
+    return {name: drawn for name, (drawn, _) in plain.items()}
+
+
 def no_guess(_drawn: int) -> Sequence[int]:
     return []
 
@@ -76,21 +84,24 @@ def answer(
     return drawn, steps
 
 
-@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS.keys())
-def test_right_guesses_save_steps_and_change_nothing(runner: NativeRunner, sampling: Sampling) -> None:
-    expected, steps = answer(runner, sampling)
-    assert steps == LENGTH
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_right_guesses_save_steps_and_change_nothing(
+    runner: NativeRunner, unguessed: dict[str, list[Sampled]], name: str
+) -> None:
+    expected = unguessed[name]
     tokens = [draw.token for draw in expected]
-    drawn, steps = answer(runner, sampling, lambda done: tokens[done : done + 7])
+    drawn, steps = answer(runner, SAMPLINGS[name], lambda done: tokens[done : done + 7])
     assert drawn[:LENGTH] == expected
     assert steps == 1 + -(-(LENGTH - 1) // 8)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS.keys())
-def test_wrong_guesses_change_nothing(runner: NativeRunner, sampling: Sampling, data: st.DataObject) -> None:
-    expected, _ = answer(runner, sampling)
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_wrong_guesses_change_nothing(
+    runner: NativeRunner, unguessed: dict[str, list[Sampled]], name: str, data: st.DataObject
+) -> None:
+    expected = unguessed[name]
     tokens = [draw.token for draw in expected]
 
     def mixed(done: int) -> Sequence[int]:
@@ -98,14 +109,16 @@ def test_wrong_guesses_change_nothing(runner: NativeRunner, sampling: Sampling, 
         wrong = data.draw(st.lists(st.integers(0, runner.vocab_size - 1), max_size=6 - right))
         return tokens[done : done + right] + wrong
 
-    drawn, _ = answer(runner, sampling, mixed)
+    drawn, _ = answer(runner, SAMPLINGS[name], mixed)
     assert drawn[:LENGTH] == expected
 
 
-def test_a_stop_token_within_the_guesses_is_drawn_where_it_would_have_been(runner: NativeRunner) -> None:
+def test_a_stop_token_within_the_guesses_is_drawn_where_it_would_have_been(
+    runner: NativeRunner, unguessed: dict[str, list[Sampled]]
+) -> None:
     """Whoever asked ends there; and it is not drawn before the answer has its least length, guessed or not."""
     sampling = SAMPLINGS["greedy"]
-    tokens = [draw.token for draw in answer(runner, sampling)[0]]
+    tokens = [draw.token for draw in unguessed["greedy"]]
     stop = tokens[10]
     first = tokens.index(stop)
     drawn, _ = answer(runner, sampling, lambda done: tokens[done : done + 5], stop_tokens=[stop])

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.answer_info import Queued, Text, Timing, Usage
+from fairlead.chat_client import Lost
 from fairlead.chat_info import ChatAnswer, ContextTold, Preparing, Source, Started
 from fairlead.tui.answering import Answering, remarks
 
@@ -21,10 +22,17 @@ def test_each_state_has_its_line() -> None:
     assert "summarizing" in answering.line()
     answering.take(Queued(3, 4100.0))
     assert answering.line() == "Waiting: 3 before you, about 4 s (2 s)"
-    for second in (103.0, 103.5, 104.0):
+    for second, tokens in ((103.0, 1), (103.5, 2), (104.0, 3)):
         now = second
         answering.take(Text("word "))
-    assert answering.line() == "First token after 3.00 s · about 2 tokens/s"
+        answering.count(tokens)
+    assert answering.line() == "First token after 3.00 s · 2 tokens/s"
+    now = 109.0
+    assert answering.line().endswith("· nothing for 5 s")
+    answering.take(Lost(0.25))
+    assert (answering.away, answering.line()) == (True, "The server is away; looking for it again …")
+    answering.take(Text("word "))
+    assert (answering.away, answering.line()[:24]) == (False, "First token after 3.00 s")
     timing = Timing(ttft_ms=3000.0, tokens_per_second=2.5)
     answering.take(
         ChatAnswer(chat_id=7, message_id=2, model="m", finish_reason="cancelled", usage=Usage(0, 3), timing=timing)

@@ -1,24 +1,18 @@
-"""The terminal program against a real server with fake models, keys pressed one by one; and pictures of its screens.
-
-Pictures are written to the folder FAIRLEAD_SCREENS where it is set.
-"""
+"""The terminal program against a real server with fake models, keys pressed one by one; and pictures of its screens."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
-from textual.widgets import Button, DataTable, Input, Static
+from textual.widgets import Button, DataTable, Input
 
 from fairlead.chat_client import Chats
 from fairlead.client import FairleadClient
-from fairlead.tui.app import ChatApp, Starter
+from fairlead.tui.app import ChatApp
 from fairlead.tui.screens.chat import ChatScreen
 from fairlead.tui.screens.colours import ColoursScreen
 from fairlead.tui.screens.menu import MenuScreen
@@ -26,69 +20,15 @@ from fairlead.tui.screens.models import ModelsScreen
 from fairlead.tui.screens.past_chats import PastChatsScreen
 from fairlead.tui.screens.sign_in import SignInScreen
 from fairlead.tui.widgets.composer import Composer
-from fairlead.tui.widgets.turns import AnswerView, Question
+from fairlead.tui.widgets.turns import Question
 from tests.served import HELLO, Served, serving, settings_with_models
+from tests.tui.piloting import answers, ask, asked, line, opened, picture, remarks_of, to, until
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(settings_with_models(tmp_path_factory.mktemp("home"))) as running:
         yield running
-
-
-@asynccontextmanager
-async def opened(
-    url: str, home: Path, user: str | None = "anna", starter: Starter | None = None
-) -> AsyncIterator[Pilot[None]]:
-    async with ChatApp(url, home, user=user, starter=starter).run_test(size=(80, 24)) as pilot:
-        yield pilot
-
-
-async def until(pilot: Pilot[None], condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await pilot.pause(0.02)
-
-
-async def to(pilot: Pilot[None], kind: type) -> None:
-    await until(pilot, lambda: isinstance(pilot.app.screen, kind) and bool(pilot.app.screen.query(Static)))
-    await pilot.pause()
-
-
-def line(pilot: Pilot[None], place: str = "#status") -> str:
-    return str(pilot.app.screen.query_one(place, Static).render())
-
-
-def answers(pilot: Pilot[None]) -> list[str]:
-    return [view.text for view in pilot.app.screen.query(AnswerView)]
-
-
-def remarks_of(pilot: Pilot[None]) -> str:
-    return "\n".join(str(remark.render()) for remark in pilot.app.screen.query(".remarks").results(Static))
-
-
-def picture(pilot: Pilot[None], name: str) -> None:
-    if folder := os.environ.get("FAIRLEAD_SCREENS"):
-        drawn = re.sub(
-            r"@font-face \{.*?\}\s*|<!-- Generated.*?-->", "", pilot.app.export_screenshot(), flags=re.DOTALL
-        )
-        (Path(folder) / f"terminal-{name}.svg").write_text(drawn)  # without fonts from elsewhere
-
-
-async def ask(pilot: Pilot[None], text: str) -> None:
-    pilot.app.screen.query_one(Composer).insert(text)
-    await pilot.press("enter")
-
-
-async def asked(url: str, user: str, *questions: str) -> int:
-    """A chat that is there already."""
-    async with FairleadClient(url) as client:
-        chats = Chats(client, user)
-        number = await chats.next_id()
-        for question in questions:
-            async for _ in chats.generate(number, question):
-                pass
-        return number
 
 
 async def test_a_name_signs_in_and_is_remembered(served: Served, tmp_path: Path) -> None:
@@ -143,7 +83,7 @@ async def test_escape_stops_and_what_was_begun_is_kept(served: Served, tmp_path:
         await to(pilot, ChatScreen)
         await until(pilot, lambda: answers(pilot) == [HELLO])
         await ask(pilot, "and on")
-        await until(pilot, lambda: "at" in answers(pilot)[-1] and "tokens/s" in line(pilot))
+        await until(pilot, lambda: "a" in answers(pilot)[-1] and "tokens/s" in line(pilot))
         picture(pilot, "streaming")
         await pilot.press(*"next")
         await pilot.press("escape")
@@ -155,6 +95,40 @@ async def test_escape_stops_and_what_was_begun_is_kept(served: Served, tmp_path:
         await to(pilot, ChatScreen)
         await until(pilot, lambda: len(answers(pilot)) == 2)
         assert pilot.app.screen.query_one(Composer).text == "next"
+
+
+async def test_what_was_begun_is_there_in_the_next_run_and_for_its_writer_alone(served: Served, tmp_path: Path) -> None:
+    async def left_in_a_new_chat(user: str, keys: str) -> str:
+        """What stands in the field of a new chat, where these are typed and the program is ended."""
+        async with opened(served.url, tmp_path, user) as pilot:
+            await to(pilot, MenuScreen)
+            await pilot.press("enter")
+            await to(pilot, ChatScreen)
+            found = pilot.app.screen.query_one(Composer).text
+            await pilot.press(*keys, "ctrl+q")
+            return found
+
+    assert await left_in_a_new_chat("drafter", "half a") == ""
+    assert await left_in_a_new_chat("reader", "x") == ""
+    assert await left_in_a_new_chat("drafter", " thought") == "half a"
+    async with opened(served.url, tmp_path, "drafter") as pilot:
+        await to(pilot, MenuScreen)
+        await pilot.press("enter")
+        await to(pilot, ChatScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: answers(pilot) == [HELLO] and "tokens/s" in line(pilot))
+        assert pilot.app.screen.query_one(Question).text == "half a thought"
+        await pilot.press(*"and", "ctrl+q")
+    async with opened(served.url, tmp_path, "drafter") as pilot:
+        await to(pilot, MenuScreen)
+        await pilot.press("enter")
+        await to(pilot, ChatScreen)
+        assert not pilot.app.screen.query_one(Composer).text, "it was sent, and what was begun then is the other chat's"
+        await pilot.press("escape")
+        await to(pilot, MenuScreen)
+        pilot.app.push_screen(ChatScreen(1))
+        await to(pilot, ChatScreen)
+        assert pilot.app.screen.query_one(Composer).text == "and"
 
 
 async def test_an_answer_that_goes_on_is_taken_up(served: Served, tmp_path: Path) -> None:

@@ -25,6 +25,19 @@ def test_it_is_found_again_and_is_the_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "home" / FILE).stat().st_mode) == 0o600
 
 
+def test_programs_that_share_the_file_keep_each_others_part(tmp_path: Path) -> None:
+    one, other = Saved(tmp_path), Saved(tmp_path)
+    one.keep_draft("http://a", "anna", None, "begun")
+    other.keep_draft("http://a", "anna", 3, "more")
+    other.keep_draft("http://a", "bert", None, "his")
+    one.keep_look("anna", Look(person="red"))
+    one.keep_draft("http://a", "bert", None, "")
+    again = Saved(tmp_path)
+    assert [again.draft("http://a", "anna", number) for number in (None, 3, 4)] == ["begun", "more", ""]
+    assert (again.draft("http://b", "anna", None), again.look("anna").person) == ("", "red")
+    assert again.draft("http://a", "bert", None) == ""
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b'{"looks": 3}', b"\xff"])
 def test_a_damaged_file_counts_as_empty(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)

@@ -11,8 +11,10 @@ from fastapi import Depends, Request
 from fairlead import checks
 from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
+from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
 from fairlead.service.classification import Classifications
+from fairlead.service.collections import Collections
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
 from fairlead.service.embeddings import Embeddings
@@ -23,6 +25,7 @@ from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY
 from fairlead.service.store import Store
 from fairlead.service.summaries import Summaries
+from fairlead.service.tables import Tables
 from fairlead.service.users import Users
 
 USER_HEADER: Final = "X-Fairlead-User"
@@ -44,6 +47,9 @@ class Services:
     documents: ChatDocuments
     summaries: Summaries
     classifications: Classifications
+    collections: Collections
+    tables: Tables
+    answers: Answers
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:

@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from fairlead.answer_info import Answer, Text, Wishes
-from fairlead.chat_client import Chats
+from fairlead.answer_info import Answer, Queued, Text, Wishes
+from fairlead.chat_client import Chats, Told
 from fairlead.chat_info import ChatAnswer, FilesTold, Source, Started
 from fairlead.cli.terminal import stages
 from fairlead.client import FairleadClient
@@ -32,9 +32,15 @@ class AnswerFromFiles(Answer, frozen=True):
 
 
 async def ask(
-    client: FairleadClient, prompt: str, wishes: Wishes, files: Sequence[Path], show: Callable[[str], None]
+    client: FairleadClient,
+    prompt: str,
+    wishes: Wishes,
+    files: Sequence[Path],
+    show: Callable[[str], None],
+    *,
+    user: str | None = None,
 ) -> Answer:
-    """The whole answer; `show` is given each piece of it as it comes.
+    """The whole answer; `show` is given each piece of it as it comes. `user` is who asks, where no key says so.
 
     When it is cancelled it stops the generation on the server, and returns what came, with that as its finish reason.
 
@@ -44,9 +50,15 @@ async def ask(
     """
     reading = _Reading(client, show)
     if not files:
-        return await reading.whole(_alone(client, prompt, wishes, reading))
-    async with _chat_with(client, files) as chat_id:
-        return await reading.whole(_in_chat(client, chat_id, prompt, wishes, reading))
+        number = reading.request_id
+        if user is None:
+            alone = client.infer_stream(prompt, request_id=number, **wishes)
+        else:
+            alone = client.infer_stream(prompt, request_id=number, user=user, **wishes)
+        return await reading.whole(_alone(alone))
+    async with _chat_with(client, files, user) as chat_id:
+        told = Chats(client, user).send(chat_id, prompt, **wishes)
+        return await reading.whole(_in_chat(told, reading))
 
 
 class _Reading:
@@ -87,10 +99,8 @@ class _Reading:
             return Answer(id=self.request_id, model="", finish_reason=CANCELLED, text="".join(self._came))
 
 
-async def _alone(
-    client: FairleadClient, prompt: str, wishes: Wishes, reading: _Reading
-) -> AsyncGenerator[str | Answer]:
-    async with aclosing(client.infer_stream(prompt, request_id=reading.request_id, **wishes)) as events:
+async def _alone(told: AsyncGenerator[Queued | Text | Answer]) -> AsyncGenerator[str | Answer]:
+    async with aclosing(told) as events:
         async for event in events:
             if isinstance(event, Text):
                 yield event.text
@@ -98,10 +108,8 @@ async def _alone(
                 yield event
 
 
-async def _in_chat(
-    client: FairleadClient, chat_id: int, prompt: str, wishes: Wishes, reading: _Reading
-) -> AsyncGenerator[str | Answer]:
-    async with aclosing(Chats(client).send(chat_id, prompt, **wishes)) as events:
+async def _in_chat(told: AsyncGenerator[Told], reading: _Reading) -> AsyncGenerator[str | Answer]:
+    async with aclosing(told) as events:
         async for event in events:
             if isinstance(event, Started):
                 reading.request_id = event.id or reading.request_id
@@ -121,12 +129,12 @@ async def _in_chat(
 
 
 @asynccontextmanager
-async def _chat_with(client: FairleadClient, files: Sequence[Path]) -> AsyncIterator[int]:
+async def _chat_with(client: FairleadClient, files: Sequence[Path], user: str | None) -> AsyncIterator[int]:
     """A chat with these files, read by the server; it is deleted with the context."""
-    chats = Chats(client)
+    chats = Chats(client, user)
     chat_id = (await chats.create(title="fairlead run")).chat_id
     try:
-        attached = ChatFiles(client, chat_id)
+        attached = ChatFiles(client, chat_id, user)
         with stages() as tell:
             numbers = [await _attach(attached, path) for path in files]
             for path, number in zip(files, numbers, strict=True):

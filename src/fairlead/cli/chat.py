@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from fairlead.cli.options import Config, Home, Key, Url, address
+from fairlead.cli.options import Config, Home, Key, Url, User, address
 from fairlead.config import load_settings
 from fairlead.errors import InvalidRequest
 
 
 def chat(
     *,
-    user: Annotated[str | None, typer.Option(help="Your name, where no key says who you are.")] = None,
+    user: User = None,
     url: Url = None,
     key: Key = None,
     home: Home = None,
@@ -39,5 +41,33 @@ def chat(
             yield address_of_it
 
     from fairlead.tui.app import ChatApp
+    from fairlead.tui.driver import LastingDriver
+    from fairlead.tui.looks import FEW, colours_there
 
-    ChatApp(at, settings.home, user=user, key=key, starter=None if url else own_server).run()
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # where a shell exported them, the size would stay what it was then
+    if not (colours := colours_there()):
+        os.environ["NO_COLOR"] = "1"  # what Textual looks at
+    app = ChatApp(
+        at,
+        settings.home,
+        user=user,
+        key=key,
+        starter=None if url else own_server,
+        driver=LastingDriver,
+        few_colours=colours <= FEW,
+    )
+    ended_by: list[int] = []
+
+    def end(number: int) -> None:
+        ended_by.append(number)
+        app.exit()
+
+    async def run() -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a window that is closed; it keeps what was begun, too
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
+        await app.run_async()
+
+    asyncio.run(run())
+    if ended_by:
+        raise typer.Exit(128 + ended_by[0])

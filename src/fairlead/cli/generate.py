@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fairlead.cli.options import Config, Home, Key, Url
+from fairlead.cli.options import Config, Home, Key, Url, User
 from fairlead.cli.reaching import is_file, is_piped, reached_server, see_loaded, until_told
 from fairlead.cli.terminal import note, say
 from fairlead.config import load_settings
 
 if TYPE_CHECKING:
-    from fairlead.answer_info import Answer, Wishes
+    from fairlead.answer_info import Wishes
     from fairlead.client import FairleadClient
     from fairlead.errors import FairleadError
 
@@ -53,6 +53,7 @@ def run(
         ),
     ] = None,
     url: Url = None,
+    user: User = None,
     key: Key = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.", min=1)] = None,
@@ -88,13 +89,13 @@ def run(
             if model is not None and not is_file(model):
                 wishes["model"] = model
             await see_loaded(client, wishes.get("model"))
-            return await _print(client, text, wishes, files or [], as_json=as_json)
+            return await _print(client, text, wishes, files or [], user, as_json=as_json)
 
     try:
         status = asyncio.run(until_told(answer()))
     except FairleadError as error:
         note(f"Error: {error.message}")
-        status = _status_of(error)
+        status = status_of(error)
     raise typer.Exit(status)
 
 
@@ -111,26 +112,28 @@ def _prompt(argument: str | None) -> str:
     return text
 
 
-async def _print(client: FairleadClient, prompt: str, wishes: Wishes, files: list[Path], *, as_json: bool) -> int:
+async def _print(
+    client: FairleadClient, prompt: str, wishes: Wishes, files: list[Path], user: str | None, *, as_json: bool
+) -> int:
     """Print the answer; the exit status says whether it came to its own end."""
     import msgspec
 
     from fairlead.cli.asking import ask
 
-    answer = await ask(client, prompt, wishes, files, (lambda _piece: None) if as_json else say)
+    answer = await ask(client, prompt, wishes, files, (lambda _piece: None) if as_json else say, user=user)
     if as_json:
         typer.echo(msgspec.json.encode(answer))
     elif not answer.text.endswith("\n"):
         say("\n")
-    status = _end_of(answer, bounded="max_tokens" in wishes)
+    status = end_of(answer.finish_reason, bounded="max_tokens" in wishes)
     if status and not as_json:
         note(f"The answer was cut off: {answer.finish_reason}.")
     return status
 
 
-def _end_of(answer: Answer, *, bounded: bool) -> int:
-    """The exit status of an answer; `bounded`: it was asked to be no longer than it is."""
-    match answer.finish_reason:
+def end_of(finish_reason: str, *, bounded: bool) -> int:
+    """The exit status of an answer that ended so; `bounded`: it was asked to be no longer than it is."""
+    match finish_reason:
         case "stop":
             return 0
         case "length":
@@ -140,7 +143,8 @@ def _end_of(answer: Answer, *, bounded: bool) -> int:
     return _FAILED
 
 
-def _status_of(error: FairleadError) -> int:
+def status_of(error: FairleadError) -> int:
+    """The exit status where there is no answer."""
     from fairlead.client import Unreachable
     from fairlead.errors import (
         ConfigError,

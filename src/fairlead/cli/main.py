@@ -1,7 +1,7 @@
 """`fairlead`: the commands put together, and how they end.
 
-Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted. Commands import what they need
-when they run, so that `--help` is quick.
+Exit status: 0 done, 1 it failed, 2 it was asked for wrongly, 130 interrupted; of `run` also 3 the answer was cut off,
+4 no server or no model that could answer. Commands import what they need when they run, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typer.core import TyperGroup
 
 import fairlead
 from fairlead.cli import (
+    answer,
     backup,
     bench,
     catalogue,
     chat,
     classify,
+    collections,
     config,
     doctor,
     embed,
@@ -86,6 +88,7 @@ for command in (
     generate.run,
     summarize.summarize,
     classify.classify,
+    answer.answer,
     embed.embed,
     catalogue.list_models,
     catalogue.show,
@@ -105,3 +108,4 @@ for command in (
     app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
+app.add_typer(collections.app, name="collections")

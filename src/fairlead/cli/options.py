@@ -29,6 +29,10 @@ Key = Annotated[
     typer.Option("--key", help="Your access key, where the server asks for one.", envvar="FAIRLEAD_API_KEY"),
 ]
 
+User = Annotated[
+    str | None, typer.Option("--user", help="Your name, where no key says who you are.", show_default=False)
+]
+
 
 def address(settings: Settings, url: str | None) -> str:
     """The URL of the server to speak to."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fairlead.task_info import Summary, SummaryWishes
 
 PIPED = Path("-")
+"""What is piped in."""
 
 
 def summarize(

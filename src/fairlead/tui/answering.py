@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from fairlead.answer_info import Queued, Text
-from fairlead.chat_client import Told
-from fairlead.chat_info import ChatAnswer, ContextTold, Preparing, Source, Started
+from fairlead.chat_client import Lost, Told
+from fairlead.chat_info import ChatAnswer, ChatMessage, ContextTold, Preparing, Source, Started
 from fairlead.visible import safe
+
+AWAY: Final = "The server is away; looking for it again"
+_CUT: Final = {"length": "cut at its longest", "cancelled": "stopped", "timeout": "out of time", "error": "it failed"}
+_COUNTS: Final = 4
+"""So many of the last counts make the rate, so that it falls and rises with what others do."""
+_SILENT_S: Final = 3.0
+"""From when on it is told how long nothing has come."""
 
 
 class Answering:
@@ -17,6 +26,7 @@ class Answering:
     Attributes:
         started: once the question is stored.
         ended: how it ended, once it has.
+        away: while the server is looked for again.
         text: all of it that has come, control characters made visible.
     """
 
@@ -27,8 +37,9 @@ class Answering:
         self._asked = clock()
         self._first: float | None = None
         self._last = 0.0
-        self._tokens = 0
+        self._counts: deque[tuple[float, int]] = deque()
         self._waits = "asking"
+        self.away = False
         self._pieces: list[str] = []
         self._drawn = 0
 
@@ -38,6 +49,7 @@ class Answering:
 
     def take(self, told: Told) -> None:
         """Something that the stream told."""
+        self.away = isinstance(told, Lost)
         match told:
             case Started():
                 self.started, self._waits = told, "reading the question"
@@ -47,11 +59,19 @@ class Answering:
                 self._waits = f"{position} before you" + (f", about {wait_ms / 1000:.0f} s" if wait_ms else "")
             case Text(text):
                 self._last = self._clock()
-                self._first = self._first or self._last
-                self._tokens += 1
+                if self._first is None:
+                    self._first = self._last
+                    self._counts.append((self._first, 1))
                 self._pieces.append(safe(text))
             case ChatAnswer():
                 self.ended = told
+
+    def count(self, tokens: int) -> None:
+        """How many tokens the server has drawn; a piece of text may be several, or less than one."""
+        if self._first is not None:
+            self._counts.append((self._clock(), tokens))
+            if len(self._counts) > _COUNTS:
+                self._counts.popleft()
 
     def undrawn(self) -> str:
         """What has come since this was asked before, in one piece: a screen that lags draws fewer, longer ones."""
@@ -63,11 +83,16 @@ class Answering:
         """What there is to say of it now: its place in the queue, or its speed."""
         if self.ended is not None:
             return ended_line(self.ended)
+        if self.away:
+            return f"{AWAY} …"
         if self._first is None:
             return f"Waiting: {self._waits} ({self._clock() - self._asked:.0f} s)"
         line = f"First token after {self._first - self._asked:.2f} s"
-        if self._tokens > 1 and self._last > self._first:
-            line += f" · about {(self._tokens - 1) / (self._last - self._first):.0f} tokens/s"
+        (began, few), (now, many) = self._counts[0], self._counts[-1]
+        if now > began:
+            line += f" · {(many - few) / (now - began):.0f} tokens/s"
+        if (silent := self._clock() - self._last) > _SILENT_S:
+            line += f" · nothing for {silent:.0f} s"
         return line
 
 
@@ -79,9 +104,18 @@ def ended_line(answer: ChatAnswer) -> str:
     if answer.timing.tokens_per_second is not None:
         parts.append(f"{answer.timing.tokens_per_second:.1f} tokens/s")
     parts.append(f"{answer.usage.completion_tokens} tokens")
-    if answer.finish_reason not in (None, "stop"):
-        parts.append({"length": "cut at its longest", "cancelled": "stopped"}.get(answer.finish_reason, "out of time"))
+    if answer.finish_reason in _CUT:
+        parts.append(_CUT[answer.finish_reason])
     return safe(" · ".join(parts))
+
+
+def cut_line(message: ChatMessage) -> str:
+    """Why a stored answer is not whole; empty where it is."""
+    if message.error is not None:
+        return safe(f"It failed: {message.error.message}")
+    if message.state == "cut_off":
+        return "The server ended before this answer did; this is what was stored of it."
+    return _CUT.get(message.finish_reason or "", "").capitalize()
 
 
 def remarks(context: ContextTold, sources: list[Source], notes: list[str]) -> str:

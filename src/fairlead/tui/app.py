@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from textual.app import App
+from textual.driver import Driver
 
 from fairlead.chat_client import Chats
 from fairlead.client import FairleadClient
 from fairlead.errors import FairleadError
-from fairlead.tui.looks import COLOURS, THEMES
+from fairlead.tui.looks import COLOURS, OWN_COLOURS, THEMES
 from fairlead.tui.saved import Look, Saved, SignIn
+from fairlead.tui.screens.screen import ProgramScreen
 from fairlead.tui.screens.sign_in import SignInScreen
 from fairlead.visible import safe
 
@@ -35,6 +37,9 @@ Markdown { padding: 0; margin: 0; background: transparent; }
 Composer { height: auto; min-height: 3; max-height: 8; border: round $primary; }
 Asking { align: center middle; }
 #box { width: 70; max-width: 96%; height: auto; border: round $primary; padding: 1 2; background: $surface; }
+ChatApp:ansi .option-list--option-highlighted { text-style: bold underline; }  /* reverse is not drawn in a list */
+ChatApp:ansi .datatable--cursor { color: ansi_default; background: ansi_default; text-style: bold reverse; }
+ChatApp:ansi .datatable--header { text-style: bold underline; }
 #preview { height: auto; padding: 1 2; border: round $primary; margin: 0 2 1 2; }
 """
 
@@ -48,6 +53,8 @@ class ChatApp(App[None]):
         user: a name that is signed in at once.
         key: a key that is signed in at once.
         starter: starts a server at `url`; None where none can be started.
+        driver: of the terminal; None is Textual's own.
+        few_colours: draw with the terminal's own sixteen, or with none where Textual finds NO_COLOR.
     """
 
     CSS = _STYLE
@@ -55,16 +62,25 @@ class ChatApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(
-        self, url: str, home: Path, *, user: str | None = None, key: str | None = None, starter: Starter | None = None
+        self,
+        url: str,
+        home: Path,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        starter: Starter | None = None,
+        driver: type[Driver] | None = None,
+        few_colours: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver, ansi_color=few_colours or None)
+        self._few_colours = few_colours
+        if few_colours:
+            self.theme = OWN_COLOURS
         self.url = url
         self.starter = starter
         self.saved = Saved(home)
         self.known = SignIn(user, key) if user or key else self.saved.sign_in(url)
         self.user = ""
-        self.drafts: dict[int | None, str] = {}
-        """What was begun and not sent, by its chat; None for a new one."""
         self._asks_as: str | None = None
         self._look = Look()
         self._client: FairleadClient | None = None
@@ -72,6 +88,13 @@ class ChatApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(SignInScreen())
+
+    def exit(self, *arguments: Any, **named: Any) -> None:
+        """End, with what was begun kept."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ProgramScreen):
+                screen.keep()
+        super().exit(*arguments, **named)
 
     async def on_unmount(self) -> None:
         if self._client is not None:
@@ -121,14 +144,13 @@ class ChatApp(App[None]):
             await self._client.close()
         self._client, self.user = client, me.user
         self._asks_as = None if me.secured else me.user
-        self.drafts = {}
         self.saved.keep_sign_in(self.url, sign_in)
         self.show_look(self.saved.look(self.user))
 
     def show_look(self, look: Look, *, keep: bool = False) -> None:
         """Draw everything in these colours, and remember them where they are to be kept."""
         self._look = look
-        if look.theme in THEMES:
+        if look.theme in THEMES and not self._few_colours:
             self.theme = look.theme
         if keep:
             self.saved.keep_look(self.user, look)
@@ -136,6 +158,17 @@ class ChatApp(App[None]):
     def colour(self, name: str) -> str | None:
         """A colour to draw with; None is the theme's own."""
         return COLOURS.get(name)
+
+    def draft(self, chat_id: int | None) -> str:
+        """What was begun and not sent in a chat, or with None in a new one."""
+        return self.saved.draft(self.url, self.user, chat_id)
+
+    def keep_draft(self, chat_id: int | None, text: str) -> None:
+        """Remember what was begun, for this run and later ones; an empty text forgets it."""
+        try:
+            self.saved.keep_draft(self.url, self.user, chat_id, text)
+        except OSError as error:
+            self.say(f"What was begun is not kept: {error.strerror}", error=True)
 
     def tell(self, error: FairleadError) -> None:
         """Show what went wrong."""

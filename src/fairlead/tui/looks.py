@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import curses
+import os
 from typing import Final
 
 COLOURS: Final = {
@@ -11,3 +13,20 @@ COLOURS: Final = {
 """By name; None is the theme's own."""
 
 THEMES: Final = ("textual-dark", "textual-light", "nord", "gruvbox", "dracula", "solarized-light")
+
+OWN_COLOURS: Final = "ansi-dark"
+"""The theme of a terminal that has sixteen colours or fewer: its own ones, on its own background."""
+FEW: Final = 16
+
+
+def colours_there() -> int:
+    """How many colours the terminal has; 0 where it has none, or NO_COLOR asks for none (no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        return 0
+    if os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
+        return 1 << 24
+    try:
+        curses.setupterm()
+        return max(0, curses.tigetnum("colors"))
+    except curses.error:  # nothing is known of such a terminal
+        return FEW

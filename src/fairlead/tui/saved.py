@@ -1,8 +1,11 @@
-"""What the terminal program keeps between two runs: who signed in where, and each person's colours."""
+"""What the terminal program keeps between two runs: who signed in where, each person's colours, what was not sent."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,17 +31,19 @@ class Look(msgspec.Struct, frozen=True):
 class _Content(msgspec.Struct):
     sign_ins: dict[str, SignIn] = {}
     looks: dict[str, Look] = {}
+    drafts: dict[str, dict[str, dict[str, str]]] = {}
+    """Of each server, person and chat."""
 
 
 class Saved:
-    """The file `terminal.json` of a home folder, readable for its owner alone; one that is damaged counts as empty."""
+    """The file `terminal.json` of a home folder, readable for its owner alone; one that is damaged counts as empty.
+
+    Several programs may share it: each reads it anew before it changes its own part.
+    """
 
     def __init__(self, home: Path) -> None:
         self._path = home / FILE
-        try:
-            self._content = msgspec.json.decode(self._path.read_bytes(), type=_Content)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-            self._content = _Content()
+        self._content = self._read()
 
     def sign_in(self, url: str) -> SignIn | None:
         """Who signed in last at a server."""
@@ -46,8 +51,8 @@ class Saved:
 
     def keep_sign_in(self, url: str, sign_in: SignIn) -> None:
         """Remember who signed in."""
-        self._content.sign_ins[url] = sign_in
-        self._write()
+        with self._changed() as content:
+            content.sign_ins[url] = sign_in
 
     def look(self, user: str) -> Look:
         """A person's colours, or the first ones."""
@@ -55,13 +60,49 @@ class Saved:
 
     def keep_look(self, user: str, look: Look) -> None:
         """Remember a person's colours."""
-        self._content.looks[user] = look
-        self._write()
+        with self._changed() as content:
+            content.looks[user] = look
+
+    def draft(self, url: str, user: str, chat_id: int | None) -> str:
+        """What was begun in a chat and not sent; of None in a new one."""
+        return self._content.drafts.get(url, {}).get(user, {}).get(_key(chat_id), "")
+
+    def keep_draft(self, url: str, user: str, chat_id: int | None, text: str) -> None:
+        """Remember what was begun; an empty text forgets it."""
+        if text == self.draft(url, user, chat_id):
+            return
+        with self._changed() as content:
+            of_user = content.drafts.setdefault(url, {}).setdefault(user, {})
+            of_user[_key(chat_id)] = text
+            if not text:
+                del of_user[_key(chat_id)]
+
+    @contextmanager
+    def _changed(self) -> Iterator[_Content]:
+        """What the file holds now, to be changed; then it is written."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            self._content = self._read()
+            yield self._content
+            self._write()
+        finally:
+            os.close(folder)
+
+    def _read(self) -> _Content:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_Content)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return _Content()
 
     def _write(self) -> None:
         """Put a whole new file in the old one's place."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         new = self._path.with_suffix(f".{os.getpid()}")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(self._content)))
         new.replace(self._path)
+
+
+def _key(chat_id: int | None) -> str:
+    return "new" if chat_id is None else str(chat_id)

@@ -19,7 +19,7 @@ from fairlead.chat_info import Chat, ChatMessage
 from fairlead.client import Unreachable
 from fairlead.errors import FairleadError, NotFound
 from fairlead.file_client import ChatFiles
-from fairlead.tui.answering import Answering, remarks
+from fairlead.tui.answering import AWAY, Answering, cut_line, remarks
 from fairlead.tui.screens.asking import Asking
 from fairlead.tui.screens.screen import ProgramScreen
 from fairlead.tui.widgets.composer import Composer
@@ -28,6 +28,8 @@ from fairlead.visible import safe
 
 _FRAME_S: Final = 0.1
 """How often what has come is drawn."""
+_COUNT_S: Final = 0.5
+"""How often the server is asked how many tokens there are."""
 _TURNS_SHOWN: Final = 40
 _LOOK_AGAIN_S: Final = 1.0
 
@@ -52,6 +54,10 @@ class ChatScreen(ProgramScreen):
         self._view: AnswerView | None = None
         self._questions: list[tuple[int, str]] = []
         self._edits: int | None = None
+        self._made = chat_id is not None
+        """Whether the server has the chat; of a new one there is only a number, kept for it."""
+        self._asked = ""
+        """The question that was sent and is not known to be stored."""
         self._shown = _TURNS_SHOWN
 
     def compose(self) -> ComposeResult:
@@ -63,8 +69,9 @@ class ChatScreen(ProgramScreen):
     def on_mount(self) -> None:
         """Show what the chat holds, and what was begun in it."""
         self._turns.anchor()
-        self._composer.begin_with(self.program.drafts.pop(self.chat_id, ""))
+        self._composer.begin_with(self.program.draft(self.chat_id))
         self.set_interval(_FRAME_S, self._draw)
+        self.set_interval(_COUNT_S, self._count)
         if self.chat_id is not None:
             self._open()
 
@@ -94,6 +101,14 @@ class ChatScreen(ProgramScreen):
             if event.key != "e":
                 self._composer.insert(event.character)
 
+    def keep(self) -> None:
+        """Keep the message that was begun, and the question that the server may not have."""
+        begun = self._composer.text
+        if self._edits is not None and begun == self._questions[-1][1]:
+            begun = ""
+        text = "\n".join(text for text in (self._asked, begun) if text)
+        self.program.keep_draft(self.chat_id if self._made else None, text)
+
     def action_back(self) -> None:
         """Stop the answer; where none comes in, leave an edit, or the chat, which keeps what was begun."""
         if self.answering is not None:
@@ -103,9 +118,7 @@ class ChatScreen(ProgramScreen):
             self._composer.clear()
             self._say("The question stays as it is.")
         else:
-            if self._composer.text:
-                self.program.drafts[self.chat_id] = self._composer.text
-            self.app.pop_screen()
+            super().action_back()
 
     def action_new_line(self) -> None:
         """For where the field has no focus."""
@@ -117,7 +130,7 @@ class ChatScreen(ProgramScreen):
         if self.answering is None:
             return
         started = self.answering.started
-        if started is None or started.id is None:  # nothing is known to the server yet, or it is away
+        if started is None or started.id is None or self.answering.away:  # there is nobody to be told
             self.workers.cancel_group(self, "answer")
             return
         try:
@@ -166,12 +179,12 @@ class ChatScreen(ProgramScreen):
 
     @work(group="answer")
     async def _ask(self, text: str) -> None:
-        program, edited = self.program, self._edits
+        program, edited, self._asked = self.program, self._edits, text
         try:
             if self.chat_id is None:
                 self.chat_id = await program.chats.next_id()
         except FairleadError as error:
-            self._composer.begin_with(text)
+            self._give_back()
             program.tell(error)
             return
         self._edits = None
@@ -195,13 +208,15 @@ class ChatScreen(ProgramScreen):
             async with aclosing(told):
                 async for step in told:
                     answering.take(step)
+                    if self._asked and answering.started is not None:
+                        self._stored()
             await view.grow(answering.undrawn())
         except FairleadError as problem:
             error = problem
         finally:
             self.answering = None
-            if error is None and answering.ended is None and answering.started is None and text and self.is_current:
-                self._composer.begin_with(text)  # it was stopped before it was taken
+            if self.is_attached:  # else the program ends, and has kept it
+                self._give_back()
         if error is None and answering.ended is not None and not anew:
             ended = answering.ended
             self._say(answering.line())
@@ -211,9 +226,21 @@ class ChatScreen(ProgramScreen):
             return
         if error is not None:
             self.program.tell(error)
-            if answering.started is None and text:
-                self._composer.begin_with(text)
         self._open(answering.line() if error is None else None)
+
+    def _stored(self) -> None:
+        """The server has the question, and with it the chat: what was kept of it is forgotten."""
+        self._asked = ""
+        if not self._made:
+            self.program.keep_draft(None, "")
+            self._made = True
+        self.keep()
+
+    def _give_back(self) -> None:
+        """Have the question that was not stored in the field again."""
+        text, self._asked = self._asked, ""
+        if text:
+            self._composer.begin_with(text)
 
     @work(group="answer")
     async def _open(self, line: str | None = None) -> None:
@@ -224,7 +251,7 @@ class ChatScreen(ProgramScreen):
                 chat = await self.program.chats.open(self.chat_id)
                 break
             except Unreachable:
-                self._say("The server is away; looking for it again …")
+                self._say(f"{AWAY} …")
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except FairleadError as error:
                 if not isinstance(error, NotFound) or self._questions:
@@ -237,6 +264,19 @@ class ChatScreen(ProgramScreen):
         if chat.running is not None:
             self._follow(self.program.chats.follow(self.chat_id), None)
 
+    @work(group="count", exclusive=True)
+    async def _count(self) -> None:
+        answering = self.answering
+        if answering is None or answering.started is None or answering.away:
+            return
+        try:
+            models = (await self.program.client.queue(self.program.asks_as)).models
+        except FairleadError:
+            return  # the answer's own stream tells what is wrong
+        for request in (request for model in models for request in model.requests):
+            if request.id == answering.started.id:
+                answering.count(request.completion_tokens)
+
     def _on_path(self, path: str | None) -> None:
         if path is not None:
             self._take_file(Path(path).expanduser())
@@ -248,6 +288,8 @@ class ChatScreen(ProgramScreen):
             content = await asyncio.to_thread(file.read_bytes)
             if self.chat_id is None:
                 self.chat_id = (await program.chats.create()).chat_id
+                program.keep_draft(None, "")
+                self._made = True
             files = ChatFiles(program.client, self.chat_id, program.asks_as)
             (attached,) = await files.attach({file.name: content})
             self._say(f"Reading {attached.name} …")
@@ -289,8 +331,7 @@ class ChatScreen(ProgramScreen):
         if message.role == "user":
             return Question(message.content, program.colour(program.look.person))
         said = remarks(message.context, message.sources, message.files.notes)
-        if message.error is not None:
-            said = f"It failed: {safe(message.error.message)}\n{said}".strip()
+        said = f"{cut_line(message)}\n{said}".strip()
         return AnswerView(message.model or "model", message.content, program.colour(program.look.model), said)
 
     def _say(self, line: str) -> None:

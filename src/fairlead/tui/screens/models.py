@@ -136,7 +136,10 @@ def progress_line(step: LoadProgress) -> str:
 def _size(nbytes: int | None) -> str:
     if nbytes is None:
         return ""
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.0f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if nbytes >= unit:
+            return f"{nbytes / unit:.{1 if name == 'GB' else 0}f} {name}"
+    return f"{nbytes / 1e3:.0f} kB"
 
 
 def _cells(model: ModelInfo) -> list[Text]:

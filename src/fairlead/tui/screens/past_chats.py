@@ -176,6 +176,8 @@ class PastChatsScreen(ProgramScreen):
             await self.program.chats.delete(chat_id)
         except FairleadError as error:
             self.program.tell(error)
+        else:
+            self.program.keep_draft(chat_id, "")
         self._find()
 
     @work(group="change")

@@ -21,6 +21,10 @@ class ProgramScreen(Screen[None]):
         """The program, in its own type."""
         return cast("ChatApp", self.app)
 
+    def keep(self) -> None:
+        """Keep what was begun here; called before the screen or the program is left."""
+
     def action_back(self) -> None:
         """To the screen before."""
+        self.keep()
         self.app.pop_screen()

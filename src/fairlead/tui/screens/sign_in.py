@@ -54,6 +54,7 @@ class SignInScreen(ProgramScreen):
                 self._secured = True
                 self._say(error.message if known else "")
             else:
+                self._say("")
                 if known:
                     self._enter()
                     return
