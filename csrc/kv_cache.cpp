@@ -1,5 +1,7 @@
 #include "kv_cache.h"
 
+#include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 namespace fairlead {
@@ -51,6 +53,13 @@ void KvCache::store(int layer, int head, int page, int token, const float* key, 
     case KvType::q8:
       return kernels.store_codes(slot);
   }
+}
+
+void KvCache::copy_page(int from, int to) {
+  if (std::min(from, to) < 0 || std::max(from, to) >= shape_.pages) {
+    throw std::out_of_range("there is no such page in the KV cache");
+  }
+  if (from != to) std::memcpy(keys(0, 0) + page_bytes_ * to, keys(0, 0) + page_bytes_ * from, page_bytes_);
 }
 
 void KvCache::attend(const AttentionKernels& kernels, int layer, int head, QueryBlock block, const Attended& found) {

@@ -42,6 +42,9 @@ class KvCache {
   // Writes one token's key and value of one head, [head_dim] floats, into its place in a page.
   void store(int layer, int head, int page, int token, const float* key, const float* value);
 
+  // Copies all that a page holds into another. Throws std::out_of_range for a page that is none.
+  void copy_page(int from, int to);
+
   // What queries, of which all but the place of the keys and values is given, find in one head.
   void attend(const AttentionKernels& kernels, int layer, int head, QueryBlock block, const Attended& found);
 

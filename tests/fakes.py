@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fairlead.engine.messages import Load, Loaded, Sampling
-from fairlead.engine.runner import Chunk, Sampled
+from fairlead.engine.runner import Chunk, Result, Sampled, Scores
 from fairlead.errors import DoesNotFit
 
 FAKE_RUNNER = "tests.fakes:load"
@@ -101,6 +101,16 @@ def expected_answer(
     return sequence[len(prompt) :]
 
 
+def score(sequence: Sequence[int], token: int) -> float:
+    """An invented log-probability of a token after `sequence`: of a hash."""
+    return -0.01 * (1 + zlib.crc32(",".join(map(str, (*sequence, token))).encode()) % 1000)
+
+
+def expected_score(prefix: Sequence[int], continuation: Sequence[int]) -> float:
+    """What the fake scores a continuation."""
+    return sum(score([*prefix, *continuation[:place]], token) for place, token in enumerate(continuation))
+
+
 class FakeRunner:
     """A `Runner` that checks what it is given and can be slow, fail and die."""
 
@@ -127,7 +137,11 @@ class FakeRunner:
     def close(self, request_id: int) -> None:
         del self.samplers[request_id]
 
-    def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
+    def copy_page(self, source: int, target: int) -> None:
+        assert source != target
+        self._pages[target] = list(self._pages[source])
+
+    def forward(self, chunks: Sequence[Chunk]) -> list[Result]:
         self._check(chunks)
         if self.options.step_s:
             time.sleep(self.options.step_s)
@@ -139,16 +153,24 @@ class FakeRunner:
         for chunk in chunks:
             for position, token in enumerate(chunk.tokens, chunk.start):
                 self._pages[chunk.pages[position // self.page_size]][position % self.page_size] = token
-        return [sampled for chunk in chunks if chunk.samples for sampled in self._sample(chunk)]
+        results: list[Result] = []
+        for chunk in chunks:
+            if chunk.scores:
+                results.append(self._score(chunk))
+            elif chunk.samples:
+                results += self._sample(chunk)
+        return results
 
     def _check(self, chunks: Sequence[Chunk]) -> None:
         assert 0 < sum(len(chunk.tokens) for chunk in chunks) <= self.max_batch_tokens
-        assert len({chunk.request_id for chunk in chunks}) == len(chunks), "two chunks of one request"
+        assert len({(chunk.request_id, chunk.branch) for chunk in chunks}) == len(chunks), "two chunks of one request"
         for chunk in chunks:
             assert chunk.request_id in self.samplers, "not opened"
             assert chunk.tokens
             assert 0 <= chunk.drafts < len(chunk.tokens), "nothing but drafts"
             assert chunk.samples or not chunk.drafts, "drafts that nothing is drawn for"
+            assert not (chunk.samples and chunk.scores), "drawn and scored"
+            assert len(chunk.scores) <= len(chunk.tokens), "scores of tokens that are not there"
             assert len(chunk.pages) * self.page_size >= chunk.start + len(chunk.tokens), "too few pages"
 
     def _sample(self, chunk: Chunk) -> list[Sampled]:
@@ -161,6 +183,12 @@ class FakeRunner:
             known += 1
             drawn.append(draw(self.options, sampler, sequence[:known]))
         return [self._report(chunk.request_id, token) for token in drawn]
+
+    def _score(self, chunk: Chunk) -> Scores:
+        sequence = self._read(chunk)
+        begin = len(sequence) - len(chunk.scores) + 1
+        found = [[score(sequence[: begin + row], token) for token in ids] for row, ids in enumerate(chunk.scores)]
+        return Scores(chunk.request_id, found)
 
     def _read(self, chunk: Chunk) -> list[int]:
         """The sequence up to the chunk's end, from the pages."""

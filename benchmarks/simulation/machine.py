@@ -131,6 +131,9 @@ class SimulatedRunner:
         """Forget the request."""
         del self._prompt_lengths[request_id]
 
+    def copy_page(self, source: int, target: int) -> None:
+        """Pages hold nothing here."""
+
     def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
         """Let the time pass, and draw what was to be drawn."""
         machine = self.machine

@@ -182,6 +182,7 @@ void bind_plan(nb::module_& m) {
             new (self) KvCache({layers, heads, head_dim, pages, kv_type(type)}, pool != nullptr ? *pool : alone);
           },
           nb::kw_only(), "layers"_a, "heads"_a, "head_dim"_a, "pages"_a, "type"_a = "f16", "pool"_a = nb::none())
+      .def("copy_page", &KvCache::copy_page, "from_page"_a, "to_page"_a, nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("page_bytes", &KvCache::page_bytes)
       .def_prop_ro("nbytes", &KvCache::bytes);
   nb::class_<StageTime>(m, "StageTime")

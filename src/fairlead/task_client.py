@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import BinaryIO, Unpack
 
 from fairlead.answer_info import Text
 from fairlead.client import Event, FairleadClient, decode
-from fairlead.task_info import AnswerSources, AnswerWishes, Summary, SummaryWishes, TaskProgress, TextAnswer
+from fairlead.task_info import (
+    AnswerSources,
+    AnswerWishes,
+    Classification,
+    ClassificationWishes,
+    Labelled,
+    Summary,
+    SummaryWishes,
+    TaskProgress,
+    TextAnswer,
+)
 
 SummaryStep = TaskProgress | Text | Summary
+ClassificationStep = TaskProgress | Labelled | Classification
 AnswerStep = TaskProgress | AnswerSources | Text | TextAnswer
 
 
@@ -46,6 +57,27 @@ class Tasks:
         async with self._client.stream("POST", "/summarize/file", query=query, files=files) as events:
             async for step in _summary_steps(events):
                 yield step
+
+    async def classify(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str | Mapping[str, str]],
+        **wishes: Unpack[ClassificationWishes],
+    ) -> AsyncGenerator[ClassificationStep]:
+        """The progress and each text's label as it is found, and last of all the whole.
+
+        A label is its name, or a mapping of `name` and `description`. Closing the iterator stops the work.
+        """
+        body = {"texts": texts, "labels": labels, "stream": True, **wishes}
+        async with self._client.stream("POST", "/classify", body=body) as events:
+            async for event in events:
+                match event.name:
+                    case "progress":
+                        yield decode(event.data, TaskProgress)
+                    case "result":
+                        yield decode(event.data, Labelled)
+                    case "done":
+                        yield decode(event.data, Classification)
 
     async def answer(
         self,

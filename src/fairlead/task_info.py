@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import msgspec
@@ -18,6 +19,17 @@ class SummaryWishes(TypedDict, total=False):
     temperature: float
     seed: int
     timeout_s: float
+    user: str
+
+
+class ClassificationWishes(TypedDict, total=False):
+    """How texts are to be put under labels; what is left out is the server's default."""
+
+    examples: Sequence[Mapping[str, str]]
+    """Each a `text` and its `label`."""
+    instruction: str
+    model: str
+    request_id: str
     user: str
 
 
@@ -45,6 +57,25 @@ class Summary(msgspec.Struct, frozen=True):
     share_read: float
     parts: int
     rounds: int
+    finish_reason: str
+    usage: Usage
+    timing: TaskTiming
+
+
+class Labelled(msgspec.Struct, frozen=True):
+    """A text's likeliest label, and how likely each is; `index` says which text, in a stream."""
+
+    label: str
+    probabilities: dict[str, float]
+    index: int = 0
+
+
+class Classification(msgspec.Struct, frozen=True):
+    """Texts under their labels, in their order; None for one that was not reached before the work was cancelled."""
+
+    id: str
+    model: str
+    results: list[Labelled | None]
     finish_reason: str
     usage: Usage
     timing: TaskTiming

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -24,7 +25,7 @@ from fairlead.engine.messages import (
     Scheduling,
     Token,
 )
-from fairlead.engine.runner import Chunk, Sampled
+from fairlead.engine.runner import Chunk, Result
 from fairlead.engine.scheduler import Scheduler
 from fairlead.errors import DoesNotFit, InvalidRequest
 from tests.fakes import FakeRunner, Options, expected_answer
@@ -47,7 +48,7 @@ class TimedRunner(FakeRunner):
         super().__init__(page_count, max_batch_tokens, options)
         self._clock = clock
 
-    def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
+    def forward(self, chunks: Sequence[Chunk]) -> list[Result]:
         self._clock.now += 0.01 + 0.0001 * sum(len(chunk.tokens) for chunk in chunks)
         return super().forward(chunks)
 
@@ -175,8 +176,8 @@ def test_a_sampler_that_cannot_be_made_ends_its_request() -> None:
 
 def test_answers_for_other_requests_are_not_believed() -> None:
     class Confused(FakeRunner):
-        def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
-            return [Sampled(draw.request_id + 1, draw.token) for draw in super().forward(chunks)]
+        def forward(self, chunks: Sequence[Chunk]) -> list[Result]:
+            return [replace(draw, request_id=draw.request_id + 1) for draw in super().forward(chunks)]
 
     engine, _ = engine_over(Confused())
     engine.add(request(1, [1]))
@@ -265,7 +266,7 @@ def test_a_stop_token_among_guesses_ends_the_answer_there() -> None:
 @pytest.mark.parametrize("drawn", [0, 2])
 def test_draws_that_nobody_asked_for_are_not_believed(drawn: int) -> None:
     class Talkative(FakeRunner):
-        def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
+        def forward(self, chunks: Sequence[Chunk]) -> list[Result]:
             return super().forward(chunks) * drawn
 
     engine, _ = engine_over(Talkative())

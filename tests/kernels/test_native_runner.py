@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead.engine.messages import Sampling
-from fairlead.engine.runner import Chunk, Sampled
+from fairlead.engine.runner import Chunk, Sampled, Scores
 from fairlead.gguf.reader import GGUFFile
 from fairlead.kernels import PAGE_TOKENS
 from fairlead.kernels.native_runner import NativeRunner
@@ -52,6 +53,11 @@ def pages_for(tokens: int) -> list[int]:
     return [5, 2, 7, 0][: -(-tokens // PAGE_TOKENS)]
 
 
+def draws(runner: NativeRunner, chunks: Sequence[Chunk]) -> list[Sampled]:
+    """What is drawn where nothing is scored."""
+    return [result for result in runner.forward(chunks) if isinstance(result, Sampled)]
+
+
 def answer(
     runner: NativeRunner,
     sampling: Sampling,
@@ -62,13 +68,13 @@ def answer(
 ) -> tuple[list[Sampled], int]:
     """What is drawn after PROMPT, at least LENGTH tokens, and in how many steps."""
     runner.open(1, sampling, PROMPT, min_tokens, stop_tokens)
-    drawn = runner.forward([Chunk(1, PROMPT, 0, pages_for(len(PROMPT)), True)])
+    drawn = draws(runner, [Chunk(1, PROMPT, 0, pages_for(len(PROMPT)), True)])
     steps = 1
     while len(drawn) < LENGTH:
         drafts = list(guess(len(drawn)))
         start = len(PROMPT) + len(drawn) - 1
         tokens = [drawn[-1].token, *drafts]
-        new = runner.forward([Chunk(1, tokens, start, pages_for(start + len(tokens)), True, len(drafts))])
+        new = draws(runner, [Chunk(1, tokens, start, pages_for(start + len(tokens)), True, len(drafts))])
         right = next((n for n, draw in enumerate(new[:-1]) if draw.token != drafts[n]), len(new) - 1)
         assert right == len(new) - 1, "drawn after a wrong guess"
         assert len(new) > len(drafts) or new[-1].token != drafts[len(new) - 1], "a right guess was not drawn after"
@@ -135,7 +141,7 @@ def test_drafts_stand_beside_prompts_and_other_answers(runner: NativeRunner) -> 
     other = list(range(3000, 3020))
     for number, prompt in enumerate([PROMPT, other, other[:7]]):
         runner.open(number, sampling, prompt, 0, ())
-    first = runner.forward([Chunk(0, PROMPT, 0, [5], True)])
+    first = draws(runner, [Chunk(0, PROMPT, 0, [5], True)])
     drawn = runner.forward(
         [
             Chunk(1, other[:9], 0, [3], False),
@@ -145,11 +151,11 @@ def test_drafts_stand_beside_prompts_and_other_answers(runner: NativeRunner) -> 
     )
     assert [draw.request_id for draw in drawn] == [0] * 4 + [2]
     assert first + drawn[:4] == [Sampled(0, token) for token in tokens[:5]]
-    alone = runner.forward([Chunk(1, other[9:], 9, [3], True)])
+    alone = draws(runner, [Chunk(1, other[9:], 9, [3], True)])
     for number in range(3):
         runner.close(number)
     runner.open(1, sampling, other, 0, ())
-    assert runner.forward([Chunk(1, other, 0, [4], True)]) == alone
+    assert draws(runner, [Chunk(1, other, 0, [4], True)]) == alone
     runner.close(1)
 
 
@@ -159,3 +165,28 @@ def test_the_times_of_stages_cover_a_step_and_name_its_weights(runner: NativeRun
     assert sum(stage.weight_bytes for stage in stages) == runner.weight_bytes
     assert {stage.name.split(" ")[0] for stage in stages} == {"hold", "products", "attention"}
     assert all(stage.seconds > 0 for stage in stages)
+
+
+def test_branches_score_as_whole_sequences_do(runner: NativeRunner) -> None:
+    """Behind a prefix whose last page is copied for each: as the logits of prefix and continuation in one piece say."""
+    continuations = [[400, 28, 3000], [700], [400, 29]]
+    runner.open(1, SAMPLINGS["greedy"], PROMPT, 0, ())
+    (first,) = runner.forward([Chunk(1, PROMPT, 0, [5], False, scores=[[ids[0] for ids in continuations]])])
+    chunks = []
+    for number, (ids, pages) in enumerate(zip(continuations, ([2, 7], [], [0]), strict=True)):
+        if pages:
+            runner.copy_page(5, pages[0])
+            wanted = [[token] for token in ids[1:]]
+            chunks.append(Chunk(1, ids[:-1], len(PROMPT), pages, False, scores=wanted, branch=number))
+    further = iter(runner.forward(chunks))
+    runner.close(1)
+    assert isinstance(first, Scores)
+    for ids, begin in zip(continuations, first.logprobs[0], strict=True):
+        found = [begin]
+        if len(ids) > 1:
+            scores = next(further)
+            assert isinstance(scores, Scores)
+            found += [logprob for (logprob,) in scores.logprobs]
+        logits = runner.logits([Chunk(1, [*PROMPT, *ids], 0, [3, 6], False)])[len(PROMPT) - 1 : -1].astype(np.float64)
+        whole = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        assert found == pytest.approx([whole[place, token] for place, token in enumerate(ids)], abs=0.05)

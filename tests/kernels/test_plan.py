@@ -476,3 +476,25 @@ def test_tables_and_attention_that_do_not_fit_are_refused() -> None:
         texts.plan.attention(out, texts.x, texts.x, texts.x, out, layer=0, heads=1, scale=1.0, rope="halves")
     with pytest.raises(ValueError, match="indexed by"):
         texts.plan.table(texts.table, "colour")
+
+
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "q8"])
+def test_a_copied_page_holds_the_same(kv_type: str) -> None:
+    """What attends to a copy finds what attends to the page, in every layer and head; others are as they were."""
+    cache = KvCache(layers=1, heads=2, head_dim=16, pages=3, type=kv_type)
+    table = Chosen(rows_of(7, 6, 32), cache)
+    out = table.plan.buffer(32)
+    turns = table.hold(table.plan.rotations([1.0] * 8), 16)
+    table.plan.attention(out, table.x, table.x, table.x, turns, layer=0, heads=2, scale=0.25, rope="halves")
+    table.run([0, 1, 2], [0, 1, 2], [0])
+    cache.copy_page(0, 2)
+    found = []
+    for page in (0, 2):
+        table.run([4], [3], [page])
+        found.append(table.plan.rows(out, 1))
+    np.testing.assert_array_equal(found[0], found[1])
+    table.run([4], [3], [1])
+    assert not np.array_equal(table.plan.rows(out, 1), found[0])
+    for wrong in (-1, 3):
+        with pytest.raises(IndexError):
+            cache.copy_page(0, wrong)

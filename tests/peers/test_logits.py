@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import F64, Peer, Top, divergence, log_probabilities, log_softmax, peer
 from fairlead.engine.messages import Sampling
-from fairlead.engine.runner import Chunk
+from fairlead.engine.runner import Chunk, Sampled
 from fairlead.gguf.formats import Format
 from fairlead.gguf.quants import dequantise
 from fairlead.gguf.reader import GGUFFile, Tensor
@@ -224,6 +224,7 @@ def _continuations(runner: NativeRunner, prompts: Sequence[Sequence[int]]) -> li
     answers: list[list[int]] = [[] for _ in prompts]
     for _ in range(LENGTH):
         for draw in runner.forward(chunks):
+            assert isinstance(draw, Sampled)
             answers[draw.request_id].append(draw.token)
         chunks = [
             Chunk(number, answer[-1:], len(prompts[number]) + len(answer) - 1, tables[number], samples=True)

@@ -15,6 +15,7 @@ import fairlead
 from fairlead.api import (
     answering,
     chats,
+    classification,
     collections,
     errors,
     files,
@@ -34,6 +35,7 @@ from fairlead.api.services import Services
 from fairlead.config import Settings
 from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.classification import Classifications
 from fairlead.service.collections import Collections
 from fairlead.service.composing import Composer
 from fairlead.service.conversations import Conversations
@@ -108,6 +110,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     app.include_router(summaries.router)
+    app.include_router(classification.router)
     app.include_router(answering.router)
     app.include_router(collections.router)
     reference.install(app)
@@ -163,6 +166,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
+        classifications=Classifications(generator, users, metrics),
         collections=searched,
         tables=Tables(),
         answers=Answers(generator, embeddings, searched),

@@ -13,6 +13,7 @@ from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
 from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.classification import Classifications
 from fairlead.service.collections import Collections
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
@@ -45,6 +46,7 @@ class Services:
     conversations: Conversations
     documents: ChatDocuments
     summaries: Summaries
+    classifications: Classifications
     collections: Collections
     tables: Tables
     answers: Answers

@@ -18,7 +18,6 @@ from types import TracebackType
 
 import psutil
 
-from fairlead.engine.embedding import Embedding
 from fairlead.engine.framing import FrameError, ServerConnection
 from fairlead.engine.messages import (
     Cancel,
@@ -36,10 +35,13 @@ from fairlead.engine.messages import (
     Priority,
     Progress,
     Sampling,
+    Score,
+    Scored,
     Stats,
     Token,
     Waiting,
 )
+from fairlead.engine.pending import Pending, Told
 from fairlead.errors import EngineFailed, FairleadError, InvalidRequest, ModelNotReady, error_from
 
 END_WITHIN_S = 2.0
@@ -151,7 +153,8 @@ class EngineClient:
         self._reaper: asyncio.Task[None] | None = None
         self._closing = False
         self._generations: dict[int, Generation] = {}
-        self._embeddings: dict[int, Embedding] = {}
+        self._embeddings: dict[int, Pending[Embedded]] = {}
+        self._scorings: dict[int, Pending[Scored]] = {}
         self._last_id = 0
 
     @classmethod
@@ -200,7 +203,7 @@ class EngineClient:
     @property
     def in_flight(self) -> int:
         """Requests that have not ended."""
-        return len(self._generations) + len(self._embeddings)
+        return len(self._generations) + len(self._embeddings) + len(self._scorings)
 
     def rss_bytes(self) -> int:
         """The worker's resident memory; 0 when it has ended."""
@@ -261,17 +264,34 @@ class EngineClient:
         self._generations[command.id] = generation
         return generation
 
-    def embed(self, texts: Sequence[Sequence[int]], *, client: int = 0, weight: float = 1.0) -> Embedding:
+    def embed(self, texts: Sequence[Sequence[int]], *, client: int = 0, weight: float = 1.0) -> Pending[Embedded]:
         """Ask for the vectors of texts; the fields are those of `messages.Embed`. Errors as of `generate`."""
         command = Embed(id=self._next_id(), texts=[list(text) for text in texts], client=client, weight=weight)
-        self._send(command)
+        return self._ask(command, self._embeddings)
 
-        def leave() -> None:
-            if self._embeddings.pop(command.id, None) is not None:
-                self._cancel(command.id, "cancelled")
-
-        embedding = self._embeddings[command.id] = Embedding(leave)
-        return embedding
+    def score(
+        self,
+        tokens: Sequence[int],
+        continuations: Sequence[Sequence[int]],
+        *,
+        client: int = 0,
+        weight: float = 1.0,
+        priority: Priority = "normal",
+        salt: int = 0,
+        public_tokens: int = 0,
+    ) -> Pending[Scored]:
+        """Ask how likely texts go on; the fields are those of `messages.Score`. Errors as of `generate`."""
+        command = Score(
+            id=self._next_id(),
+            tokens=list(tokens),
+            continuations=[list(continuation) for continuation in continuations],
+            client=client,
+            weight=weight,
+            priority=priority,
+            salt=salt,
+            public_tokens=public_tokens,
+        )
+        return self._ask(command, self._scorings)
 
     async def wait_closed(self) -> int:
         """Wait until the worker has ended, by whomever; its exit status, negative for a signal."""
@@ -289,6 +309,17 @@ class EngineClient:
         self._connection.close()
         self._reap()
         await self.wait_closed()
+
+    def _ask(self, command: Embed | Score, waiting: dict[int, Pending[Told]]) -> Pending[Told]:
+        """Send a command whose answer comes in one piece, to who waits among these."""
+        self._send(command)
+
+        def leave() -> None:
+            if waiting.pop(command.id, None) is not None:
+                self._cancel(command.id, "cancelled")
+
+        pending = waiting[command.id] = Pending[Told](leave)
+        return pending
 
     def _next_id(self) -> int:
         """The number of a new request; the error that says why there can be none."""
@@ -322,6 +353,9 @@ class EngineClient:
                 case Embedded():
                     if (embedding := self._embeddings.pop(event.id, None)) is not None:
                         embedding.succeed(event)
+                case Scored():
+                    if (scoring := self._scorings.pop(event.id, None)) is not None:
+                        scoring.succeed(event)
                 case Failed():
                     self._fail(event.id, error_from(event.code, event.message))
                 case Stats():
@@ -341,7 +375,7 @@ class EngineClient:
         """The connection has ended: so have all answers, and so will the process."""
         if error is not None:
             log.error("the connection to worker %d broke: %s", self.pid, error)
-        for request_id in [*self._generations, *self._embeddings]:
+        for request_id in [*self._generations, *self._embeddings, *self._scorings]:
             self._fail(request_id, self._gone())
         self._reap()
 
@@ -351,6 +385,8 @@ class EngineClient:
             generation._end(error)
         if (embedding := self._embeddings.pop(request_id, None)) is not None:
             embedding.fail(error)
+        if (scoring := self._scorings.pop(request_id, None)) is not None:
+            scoring.fail(error)
 
     def _gone(self) -> FairleadError:
         if self._closing:

@@ -10,10 +10,11 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from fairlead.engine.messages import Cancel, Event, Failed, Finished, Generate, Stats
+from fairlead.engine.messages import Cancel, Event, Failed, Finished, Generate, Score, Scored, Stats
 from fairlead.engine.meter import Meter
-from fairlead.engine.runner import Runner, Sampled
+from fairlead.engine.runner import Result, Runner, by_chunk
 from fairlead.engine.scheduler import Batch, Scheduler
+from fairlead.engine.scoring import prefix_of
 from fairlead.errors import EngineFailed, FairleadError, InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Engine:
         """Requests that wait for their turn."""
         return self._scheduler.waiting
 
-    def add(self, command: Generate) -> list[Event]:
+    def add(self, command: Generate | Score) -> list[Event]:
         """Accept a request, or refuse it with a `Failed`."""
         if not self._knows_tokens(command):
             message = f"Token ids must be whole numbers from 0 to {self._runner.vocab_size - 1}."
@@ -53,7 +54,8 @@ class Engine:
         if refused:
             return refused
         try:
-            self._runner.open(command.id, command.sampling, command.tokens, command.min_tokens, command.stop_tokens)
+            asked = prefix_of(command) if isinstance(command, Score) else command
+            self._runner.open(asked.id, asked.sampling, asked.tokens, asked.min_tokens, asked.stop_tokens)
         except Exception as error:
             log.exception("no sampler could be made for request %d", command.id)
             return self._scheduler.fail([command.id], *_told(error), self._clock())
@@ -71,12 +73,12 @@ class Engine:
         drawn_before = self._scheduler.decode_tokens
         if batch:
             try:
-                sampled = self._forward(batch)
+                results = self._forward(batch)
             except Exception as error:
                 log.exception("a step of %d requests failed", len(batch))
                 events += self._scheduler.fail([chunk.request_id for chunk in batch], *_told(error), self._clock())
             else:
-                events += self._scheduler.update(batch, sampled, self._clock())
+                events += self._scheduler.update(batch, results, self._clock())
             drawn = self._scheduler.decode_tokens - drawn_before
             self._meter.count(self._clock() - now, self._scheduler.budget_s, drawn)
         return self._closed(events)
@@ -108,31 +110,34 @@ class Engine:
             queue=scheduler.queue(self._clock()),
         )
 
-    def _forward(self, batch: Batch) -> Sequence[Sampled]:
-        """What the runner drew, checked to be what it was asked for."""
-        sampled = self._runner.forward(batch)
-        begin = 0
+    def _forward(self, batch: Batch) -> Sequence[Result]:
+        """What the runner drew and scored, checked to be what it was asked for."""
         for chunk in batch:
-            end = begin
-            while end < len(sampled) and sampled[end].request_id == chunk.request_id:
-                end += 1
-            if not chunk.samples <= end - begin <= chunk.samples + chunk.drafts:
-                raise EngineFailed("The model drew other tokens than it was asked for.")
-            begin = end
-        if begin != len(sampled):
-            raise EngineFailed("The model answered for other requests than it was asked for.")
-        return sampled
+            if chunk.copies is not None:
+                self._runner.copy_page(*chunk.copies)
+        results = self._runner.forward(batch)
+        try:
+            counts = [(chunk, len(found)) for chunk, found in by_chunk(batch, results)]
+        except ValueError as error:
+            raise EngineFailed("The model answered for other requests than it was asked for.") from error
+        if any(count < (1 if chunk.scores else chunk.samples) for chunk, count in counts):
+            raise EngineFailed("The model drew other tokens than it was asked for.")
+        return results
 
     def _closed(self, events: list[Event]) -> list[Event]:
         """The same events, with the samplers closed of the requests that they end."""
         for event in events:
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, Finished | Scored | Failed):
                 self._runner.close(event.id)
         return events
 
-    def _knows_tokens(self, command: Generate) -> bool:
+    def _knows_tokens(self, command: Generate | Score) -> bool:
         """Whether every id is below the vocabulary's size: the runner indexes memory with them."""
-        given: list[Collection[int]] = [command.tokens, command.stop_tokens, command.sampling.logit_bias]
+        given: list[Collection[int]] = [command.tokens]
+        if isinstance(command, Score):
+            given += command.continuations
+        else:
+            given += [command.stop_tokens, command.sampling.logit_bias]
         return all(min(ids) >= 0 and max(ids) < self._runner.vocab_size for ids in given if ids)
 
 

@@ -120,6 +120,21 @@ class Embed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The client's share relative to others'; above 0."""
 
 
+class Score(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Tell how likely each of these continues `tokens`. Ends with exactly one `Scored`, `Finished` or `Failed`."""
+
+    id: int
+    tokens: list[int]
+    """The prefix, computed once; at least one id."""
+    continuations: list[list[int]]
+    """At least one, and none empty. The fields below are as in `Generate`."""
+    client: int = 0
+    weight: float = 1.0
+    priority: Priority = "normal"
+    salt: int = 0
+    public_tokens: int = 0
+
+
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """Stop this request, wherever it is: queued, in prefill or decoding. Unknown ids are ignored.
 
@@ -130,7 +145,7 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     reason: FinishReason = "cancelled"
 
 
-Command = Load | Generate | Embed | Cancel
+Command = Load | Generate | Embed | Score | Cancel
 
 # ---- events: worker to server ---------------------------------------------------------------------
 
@@ -206,6 +221,19 @@ class Embedded(msgspec.Struct, frozen=True, tag=True):
     vectors: bytes
     """32-bit floats, little end first: a row for each text, in their order."""
     usage: Usage
+    timing: Timing
+
+
+class Scored(msgspec.Struct, frozen=True, tag=True):
+    """How likely each of a request's continuations is, in their order."""
+
+    id: int
+    logprobs: list[float]
+    """[continuations] sums of the natural log-probabilities of their tokens, each given all before it."""
+    counts: list[int]
+    """[continuations] how many tokens each has."""
+    usage: Usage
+    """Its prompt is the prefix and all continuations."""
     timing: Timing
 
 
@@ -286,4 +314,4 @@ class Stats(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """In the order in which they are expected to begin."""
 
 
-Event = Progress | Loaded | LoadFailed | Token | Finished | Embedded | Failed | Stats
+Event = Progress | Loaded | LoadFailed | Token | Finished | Embedded | Scored | Failed | Stats

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fairlead.engine.fairness import Client
 from fairlead.engine.lookup import Lookup
 from fairlead.engine.messages import Failed, FinishReason, Generate, Priority, Timing, Usage
+from fairlead.engine.scoring import Scoring
 from fairlead.errors import InvalidRequest, PromptTooLong
 
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
@@ -61,6 +62,7 @@ class Request:
         started: when a step first computed some of it.
         answered: when its first token was drawn.
         lookup: guesses how its answer goes on; None before it was asked.
+        scoring: its continuations, where it is to be scored and not to be answered.
     """
 
     id: int
@@ -85,9 +87,18 @@ class Request:
     started: float | None = None
     answered: float | None = None
     lookup: Lookup | None = None
+    scoring: Scoring | None = None
 
     @classmethod
-    def accept(cls, command: Generate, number: int, client: Client, longest: int, now: float) -> Request:
+    def accept(
+        cls,
+        command: Generate,
+        number: int,
+        client: Client,
+        longest: int,
+        now: float,
+        scoring: Scoring | None = None,
+    ) -> Request:
         """The request of a command, where no sequence may have more than `longest` tokens."""
         return cls(
             id=command.id,
@@ -103,12 +114,27 @@ class Request:
             public_tokens=command.public_tokens,
             arrived=now,
             deadline=None if command.timeout_s is None else now + command.timeout_s,
+            scoring=scoring,
         )
 
     @property
     def uncomputed(self) -> int:
-        """Tokens known but not in the KV cache: 1 while it decodes, more while it reads or resumes."""
-        return len(self.tokens) - self.computed
+        """Tokens known but not in the KV cache: 1 while it decodes, more while it reads or resumes.
+
+        Behind a prefix that is read, those of its continuations.
+        """
+        unread = len(self.tokens) - self.computed
+        return unread if unread or self.scoring is None else self.scoring.rows_left
+
+    @property
+    def answers(self) -> bool:
+        """Whether its next token is one of an answer, drawn one by one."""
+        return self.scoring is None and self.uncomputed == 1
+
+    @property
+    def branches(self) -> bool:
+        """Whether its prefix is read and its continuations are to be computed."""
+        return self.scoring is not None and self.computed == len(self.tokens)
 
     def gives_way(self, now: float) -> bool:
         """Whether it lets everybody go before it."""
@@ -134,7 +160,8 @@ class Request:
 
     def usage(self) -> Usage:
         """Its tokens so far."""
-        return Usage(self.prompt_length, len(self.tokens) - self.prompt_length, self.cached)
+        further = 0 if self.scoring is None else self.scoring.tokens
+        return Usage(self.prompt_length + further, len(self.tokens) - self.prompt_length, self.cached)
 
     def timing(self, now: float) -> Timing:
         """Where its time went, if it ends now; a stage that it never reached took none."""

@@ -31,13 +31,17 @@ from fairlead.engine.messages import (
     FinishReason,
     Generate,
     Scheduling,
+    Score,
+    Scored,
     Token,
     Waiting,
 )
 from fairlead.engine.pace import Pace
 from fairlead.engine.request import Request, refusal
 from fairlead.engine.rotation import SLACK, Rotation
-from fairlead.engine.runner import Chunk, Sampled
+from fairlead.engine.runner import Chunk, Result, Sampled, Scores, by_chunk
+from fairlead.engine.scoring import MOST_ROWS, Scoring, prefix_of
+from fairlead.engine.scoring import refusal as scoring_refusal
 from fairlead.engine.speculation import speculate
 from fairlead.engine.step import Step
 from fairlead.engine.waiting import Turn, WaitingQueue, first_to_stop, turn
@@ -53,7 +57,7 @@ class Scheduler:
 
     A batch from `schedule` goes to the runner and then, with what was drawn, to `update`, before the next
     `schedule`. Requests may be added and cancelled at any time between. Every request that `add` accepts
-    gets exactly one `Finished` or `Failed`, from whichever method ends it.
+    gets exactly one `Finished`, `Scored` or `Failed`, from whichever method ends it.
 
     Args:
         cache: the pages; nobody else deals them.
@@ -120,15 +124,21 @@ class Scheduler:
         """How long the last batch should take at most."""
         return self._budget.whole_s
 
-    def add(self, command: Generate, now: float) -> list[Event]:
+    def add(self, command: Generate | Score, now: float) -> list[Event]:
         """Queue a request, or refuse it with a `Failed`. ValueError if its id is in use."""
         if command.id in self._requests:
             raise ValueError(f"request {command.id} is there already")
-        refused = refusal(command, self._longest)
+        scoring = None
+        if isinstance(command, Score):
+            refused = scoring_refusal(command, self._longest, self.cache)
+            scoring = Scoring(len(command.tokens), command.continuations, self.cache.page_size)
+            command = prefix_of(command)
+        else:
+            refused = refusal(command, self._longest)
         if refused is not None:
             return [refused]
         client = self._clients.enter(command.client, now)
-        request = Request.accept(command, self._accepted, client, self._longest, now)
+        request = Request.accept(command, self._accepted, client, self._longest, now, scoring)
         self._accepted += 1
         self._requests[request.id] = request
         self._waiting.push(request)
@@ -165,7 +175,7 @@ class Scheduler:
         """The next batch: a token of the running answers whose turn it is, then as much of the prompts as fits."""
         self._number += 1
         self._scheduled_at = now
-        answers = [request for request in self._running.values() if request.uncomputed == 1]
+        answers = [request for request in self._running.values() if request.answers]
         for client in self._clients.known():
             client.answering = False
         for request in answers:
@@ -174,9 +184,11 @@ class Scheduler:
             self._rotation.begin(answers, self._number)
         step = self._step = Step(self.pace, self._max_batch_tokens)
         self._budget.begin(answers)
-        for request in self._with_pages(self._rows(now) if self._fair else answers, now):
-            request.served = self._number
-            step.add(request, 1)
+        branching = [request for request in self._running.values() if request.branches]
+        for request in self._with_pages([*(self._rows(now) if self._fair else answers), *branching], now):
+            if request.answers:
+                request.served = self._number
+                step.add(request, 1)
         self._answers_s = step.seconds()
         answering = list(step.counts)
         self._read(step, now)
@@ -184,22 +196,22 @@ class Scheduler:
             speculate(step, [request for request in answering if not self._rotation.ahead(request.client)], self.cache)
         for request in step.counts:
             request.started = now if request.started is None else request.started
-        return [step.chunk(request, self.cache.table(request.id)) for request in step.counts]
+        return [chunk for request in step.counts for chunk in step.chunks(request, self.cache.table(request.id))]
 
-    def update(self, batch: Batch, sampled: Sequence[Sampled], now: float) -> list[Event]:
-        """Take in what a batch computed and drew, as `Runner.forward` returns it."""
+    def update(self, batch: Batch, results: Sequence[Result], now: float) -> list[Event]:
+        """Take in what a batch computed, drew and scored, as `Runner.forward` returns it."""
         self.pace.learn(self._step.rows, self._step.attended, now - self._scheduled_at)
         self._rotation.end(now - self._scheduled_at)
         events: list[Event] = []
-        begin = 0
-        for chunk in batch:
-            end = begin
-            while end < len(sampled) and sampled[end].request_id == chunk.request_id:
-                end += 1
+        for chunk, found in by_chunk(batch, results):
             request = self._running.get(chunk.request_id)
-            if request is not None:  # else cancelled while the batch ran
-                self._take(request, chunk, sampled[begin:end], now, events)
-            begin = end
+            if request is None:  # cancelled while the batch ran
+                continue
+            if chunk.branch is None:
+                self._take(request, chunk, [draw for draw in found if isinstance(draw, Sampled)], now, events)
+            for scores in found:
+                if isinstance(scores, Scores):
+                    self._take_scores(request, chunk, scores, now, events)
         return events
 
     def loads(self) -> list[ClientLoad]:
@@ -226,7 +238,9 @@ class Scheduler:
         assert all(request.computed == 0 for request in self._waiting), "a waiting request has computed"
         for request in self._running.values():
             assert self.cache.table(request.id), "a running request has no pages"
-            assert 0 <= request.computed < len(request.tokens) < request.length_limit, "a request is past the end"
+            assert len(request.tokens) < request.length_limit, "a request is past the end"
+            assert 0 <= request.computed <= len(request.tokens), "more is computed than is known"
+            assert request.uncomputed > 0, "a request has nothing left to do"
         for client in self._clients.known():
             own = [request for request in self._requests.values() if request.client is client]
             assert client.requests == len(own), "a client's requests are miscounted"
@@ -242,14 +256,18 @@ class Scheduler:
         return self._rotation.rows(newcomer, self._budget.whole_s)
 
     def _with_pages(self, answers: Iterable[Request], now: float) -> list[Request]:
-        """Give answers the pages for their next tokens; those of them that run still when all have theirs.
+        """Give answers the pages for their next tokens, and branching requests those for one branch at least.
+
+        Returns those of them that run still when all have theirs.
 
         Where none is left, what was begun last gives up its own; of a client who is far ahead before others.
         It is never the last request running, for one that has the cache to itself can reach its end.
         """
         answers = list(answers)
         for request in answers:
-            while request.id in self._running and not self.cache.grow(request.id, len(request.tokens)):
+            scoring = request.scoring
+            tokens = len(request.tokens) if scoring is None else scoring.least_tokens()
+            while request.id in self._running and not self.cache.grow(request.id, tokens):
                 self._preempt(first_to_stop(self._running.values(), now, self._scheduling.policy))
         return [request for request in answers if request.id in self._running]
 
@@ -258,6 +276,8 @@ class Scheduler:
         del self._running[request.id]
         request.client.running -= 1
         request.computed = 0
+        if request.scoring is not None:
+            request.scoring.restart()
         self.cache.release(request.id)
         self._waiting.push(request)
         self.preemptions += 1
@@ -265,8 +285,8 @@ class Scheduler:
     # ---- prompts ---------------------------------------------------------------------------------
 
     def _reading(self) -> list[Request]:
-        """Running requests whose prompts are not read, or not read again."""
-        return [request for request in self._running.values() if request.uncomputed > 1]
+        """Running requests whose prompts are not read, or not read again, and those that branch."""
+        return [request for request in self._running.values() if not request.answers]
 
     def _read(self, step: Step, now: float) -> None:
         """Fill what is left of a step with prompts.
@@ -279,6 +299,9 @@ class Scheduler:
             found = request.reach(self.cache.computed(request.id))
             request.cached += found
             self.cached_tokens += found
+            if request.branches:
+                self._branch(step, request)
+                continue
             page = self.cache.next_page(request.id)
             if page in wanted:
                 continue
@@ -286,6 +309,14 @@ class Scheduler:
             if count == 0:
                 break
             wanted.add(page)
+            step.read(request, count)
+
+    def _branch(self, step: Step, request: Request) -> None:
+        """Compute as many of a request's continuations as the step has time and rows for, and there are pages for."""
+        assert request.scoring is not None, "only what is scored branches"
+        rows = min(self._room(step, request), MOST_ROWS - step.scored)
+        count = request.scoring.take(request.id, rows, self.cache) if rows > 0 else 0
+        if count:
             step.read(request, count)
 
     def _room(self, step: Step, request: Request) -> int:
@@ -387,6 +418,21 @@ class Scheduler:
         self.cache.fill(request.id, known)
         if reason is not None:
             events.append(self._finish(request, reason, now))
+
+    def _take_scores(self, request: Request, chunk: Chunk, scores: Scores, now: float, events: list[Event]) -> None:
+        """Take in how likely continuations go on; with the last of them the request ends."""
+        assert request.scoring is not None, "only what is scored has scores"
+        if chunk.branch is None:
+            request.scoring.begin(scores.logprobs[0])
+            request.answered = now
+        else:
+            self.prefill_tokens += len(chunk.tokens)
+            request.client.charge_prompt(len(chunk.tokens), request.weight)
+            request.scoring.advance(chunk.branch, [logprob for (logprob,) in scores.logprobs])
+        if not request.scoring.rows_left:
+            self._forget(request, now)
+            logprobs, counts = (list(found) for found in zip(*request.scoring.results, strict=True))
+            events.append(Scored(request.id, logprobs, counts, request.usage(), request.timing(now)))
 
     def _finish(self, request: Request, reason: FinishReason, now: float) -> Finished:
         """End a request as its caller may expect."""

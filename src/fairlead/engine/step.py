@@ -5,7 +5,7 @@ Owns the figures of one step; who comes first is the scheduler's to say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fairlead.engine.fairness import PROMPT_PRICE, Client
 from fairlead.engine.pace import Pace
@@ -32,6 +32,7 @@ class Step:
         rows: tokens in all.
         attended: how many tokens these attend to in all, themselves included.
         reads: whether one of them belongs to a prompt.
+        scored: tokens of continuations.
     """
 
     def __init__(self, pace: Pace, max_rows: int) -> None:
@@ -42,6 +43,7 @@ class Step:
         self.rows = 0
         self.attended = 0
         self.reads = False
+        self.scored = 0
         self._charges: dict[Client, float] = {}
 
     def add(self, request: Request, count: int) -> None:
@@ -56,12 +58,14 @@ class Step:
         self.reads = True
         charge = count * PROMPT_PRICE / request.weight
         self._charges[request.client] = self._charges.get(request.client, 0.0) + charge
+        self.scored += count if request.branches else 0
 
     def drop(self, request: Request) -> None:
         """Leave a request out after all, if it was in."""
         count = self.counts.pop(request, 0)
         self.rows -= count
         self.attended -= _attended(request.computed, count)
+        self.scored -= count if request.branches else 0
 
     def charge(self, client: Client) -> float:
         """What a client will be charged for the prompts that this step reads."""
@@ -78,12 +82,21 @@ class Step:
         self.rows += len(tokens)
         self.attended += _attended(request.computed + 1, len(tokens))
 
-    def chunk(self, request: Request, pages: Sequence[int]) -> Chunk:
+    def chunks(self, request: Request, pages: Sequence[int]) -> Iterator[Chunk]:
         """What it computes of a request, which has these pages."""
+        scoring = request.scoring
+        if scoring is not None and request.branches:
+            yield from scoring.chunks(request.id, pages)
+            return
         start, end = request.computed, request.computed + self.counts[request]
         guesses = self.guesses.get(request, ())
         tokens = [*request.tokens[start:end], *guesses]
-        return Chunk(request.id, tokens, start, pages, end == len(request.tokens), len(guesses))
+        ends = end == len(request.tokens)
+        if scoring is None:
+            yield Chunk(request.id, tokens, start, pages, ends, len(guesses))
+        else:
+            firsts = scoring.firsts() if ends else []
+            yield Chunk(request.id, tokens, start, pages, samples=False, scores=[firsts] if firsts else ())
 
     def seconds(self, more: int = 0) -> float:
         """How long it will take, with so many more rows like those it has."""

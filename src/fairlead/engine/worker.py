@@ -37,6 +37,7 @@ from fairlead.engine.messages import (
     Loaded,
     LoadFailed,
     Progress,
+    Score,
 )
 from fairlead.engine.runner import Runner
 from fairlead.engine.scheduler import Scheduler
@@ -128,11 +129,11 @@ def _frames(events: list[Event]) -> list[list[Event]]:
 
 def _obey(command: Command, engine: Engine | EmbeddingEngine) -> list[Event]:
     match command, engine:
-        case Generate(), Engine():
+        case Generate() | Score(), Engine():
             return engine.add(command)
         case Embed(), EmbeddingEngine():
             return engine.add(command)
-        case Generate(), _:
+        case Generate() | Score(), _:
             return [Failed(command.id, InvalidRequest.code, "This model makes vectors of texts, and no answers.")]
         case Embed(), _:
             return [Failed(command.id, InvalidRequest.code, "This model makes answers, and no vectors of texts.")]

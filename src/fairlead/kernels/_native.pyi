@@ -87,6 +87,9 @@ class KvCache:
     def __init__(
         self, *, layers: int, heads: int, head_dim: int, pages: int, type: str = "f16", pool: ThreadPool | None = None
     ) -> None: ...
+    def copy_page(self, from_page: int, to_page: int) -> None:
+        """Copy all that a page holds into another. IndexError for a page that is none."""
+
     @property
     def page_bytes(self) -> int: ...
     @property

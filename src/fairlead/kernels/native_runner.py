@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.engine.messages import Sampling
-from fairlead.engine.runner import Chunk, Sampled
+from fairlead.engine.runner import Chunk, Result, Sampled, Scores
 from fairlead.errors import ModelFileError
 from fairlead.gguf.model_file import ModelFile
 from fairlead.kernels import _native
@@ -108,22 +108,51 @@ class NativeRunner:
         self._samplers.pop(request_id, None)
         self._reports.pop(request_id, None)
 
-    def forward(self, chunks: Sequence[Chunk]) -> list[Sampled]:
-        """Compute the chunks and draw for those that sample, after each draft that proves right too."""
-        drawing = [chunk for chunk in chunks if chunk.samples]
-        self._run(chunks, [chunk.drafts + 1 if chunk.samples else 0 for chunk in chunks])
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy all that a page holds into another."""
+        self._cache.copy_page(source, target)
+
+    def forward(self, chunks: Sequence[Chunk]) -> list[Result]:
+        """Compute the chunks and draw for those that sample, after each draft that proves right too; score others."""
+        # Draws are made from the first rows of logits.
+        ordered = sorted(chunks, key=lambda chunk: not chunk.samples)
+        self._run(ordered, [chunk.drafts + 1 if chunk.samples else len(chunk.scores) for chunk in ordered])
+        drawn = self._draw([chunk for chunk in ordered if chunk.samples])
+        if len(drawn) == len(chunks):
+            return [result for results in drawn for result in results]
+        scored = self._score([chunk for chunk in chunks if not chunk.samples], ordered)
+        results = {True: iter(drawn), False: iter(scored)}
+        return [result for chunk in chunks for result in next(results[chunk.samples])]
+
+    def _draw(self, drawing: Sequence[Chunk]) -> list[list[Result]]:
         draws = self._plan.draw(
             self._logits,
             [self._samplers[chunk.request_id] for chunk in drawing],
             [chunk.tokens[len(chunk.tokens) - chunk.drafts :] for chunk in drawing],
         )
         return [
-            Sampled(chunk.request_id, draw.token, draw.logprob, draw.top)
-            if self._reports[chunk.request_id]
-            else Sampled(chunk.request_id, draw.token)
+            [
+                Sampled(chunk.request_id, draw.token, draw.logprob, draw.top)
+                if self._reports[chunk.request_id]
+                else Sampled(chunk.request_id, draw.token)
+                for draw in drawn
+            ]
             for chunk, drawn in zip(drawing, draws, strict=True)
-            for draw in drawn
         ]
+
+    def _score(self, scoring: Sequence[Chunk], drawing: Sequence[Chunk]) -> list[list[Result]]:
+        """The scores of chunks whose rows of logits come after those that others draw from."""
+        row = sum(chunk.drafts + 1 for chunk in drawing if chunk.samples)
+        count = sum(len(chunk.scores) for chunk in scoring)
+        if not count:
+            return [[] for _ in scoring]
+        logits = self._plan.rows(self._logits, row + count)
+        results: list[list[Result]] = []
+        for chunk in scoring:
+            found = [_logprobs(logits[row + place], wanted) for place, wanted in enumerate(chunk.scores)]
+            results.append([Scores(chunk.request_id, found)] if found else [])
+            row += len(found)
+        return results
 
     def logits(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Compute the chunks; the logits after each of their tokens, [tokens, vocabulary]. For tests and scoring."""
@@ -138,6 +167,17 @@ class NativeRunner:
     def _run(self, chunks: Sequence[Chunk], counts: list[int]) -> None:
         """Runs the plan; of each chunk the last so many rows have logits."""
         self._plan.run(**_step(chunks, counts))
+
+
+def _logprobs(logits: NDArray[np.float32], wanted: Sequence[int]) -> list[float]:
+    """Natural log-probabilities of some ids, from the logits of all, which are spent. ValueError: they are none."""
+    found = logits[np.asarray(wanted)].astype(np.float64)
+    top = logits.max()
+    logits -= top
+    total = float(top) + float(np.log(np.exp(logits, out=logits).sum()))
+    if not np.isfinite(total):
+        raise ValueError("the logits are not numbers")
+    return [float(value) - total for value in found]
 
 
 def _step(chunks: Sequence[Chunk], counts: list[int]) -> dict[str, NDArray[np.int32]]:

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from fairlead.errors import Draining, QueueFull, RequestNotFound
 from fairlead.service.answer import Answer, Assembly, Roster
@@ -25,7 +26,7 @@ from fairlead.service.users import User, Users
 
 _SHORTEST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 600.0
-_EVERYBODY = 0
+EVERYBODY: Final = 0
 """The salt of prefixes that all users share; users' own are their numbers."""
 
 
@@ -192,7 +193,7 @@ class Generator:
             client=user.number,
             weight=user.weight,
             priority=request.priority,
-            salt=_EVERYBODY if model.share_prefixes else user.number,
+            salt=EVERYBODY if model.share_prefixes else user.number,
             public_tokens=context.public_tokens,
         )
         return Answer(
