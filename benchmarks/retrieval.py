@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,11 +78,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The documents' passages, and for each question the indices of those that answer it."""
+    """The documents' passages, each with its document; for each question the indices of those that answer it."""
 
     passages: Sequence[Passage]
+    documents: Sequence[str]
     questions: Sequence[Question]
     answers: Sequence[frozenset[int]]
+
+
+def passages_of(path: Path) -> list[Passage]:
+    """A document as it is cut."""
+    return list(Reading(named_kind(path.name), path.read_bytes(), Limits(), lambda _, __: None).passages())
 
 
 def load() -> Corpus:
@@ -89,7 +96,7 @@ def load() -> Corpus:
     passages: list[Passage] = []
     of: list[str] = []
     for path in DOCUMENTS:
-        found = list(Reading(named_kind(path.name), path.read_bytes(), Limits(), lambda _, __: None).passages())
+        found = passages_of(path)
         passages += found
         of += [path.name] * len(found)
     entries = tomllib.loads((SET / "questions.toml").read_text())["question"]
@@ -104,7 +111,7 @@ def load() -> Corpus:
         if not right:
             raise LookupError(f"no passage of {question.document} holds {question.words!r}")
         answers.append(right)
-    return Corpus(passages, questions, answers)
+    return Corpus(passages, of, questions, answers)
 
 
 def rank_of(ranking: Sequence[int], right: frozenset[int]) -> int | None:
@@ -147,17 +154,22 @@ async def measure(corpus: Corpus, embedder: Embedder | None) -> list[Score]:
     return found
 
 
-async def embed_and_measure(corpus: Corpus, home: Path, model: str) -> list[Score]:
-    """The scores with an embedding model of the catalogue, fetched into `home` where it is not there."""
+@contextlib.asynccontextmanager
+async def embedding(home: Path, model: str) -> AsyncIterator[Embedder]:
+    """An embedding model of the catalogue, fetched into `home` where it is not there."""
     settings = Settings(home=home, default_model=None, embedding_model=model)
     registry = Registry(settings)
     users = Users(settings.users, settings.max_waiting_per_user)
     try:
-        return await measure(
-            corpus, Embeddings(registry, users, Metrics(registry.engine_stats), model, max_waiting=settings.max_waiting)
-        )
+        yield Embeddings(registry, users, Metrics(registry.engine_stats), model, max_waiting=settings.max_waiting)
     finally:
         await registry.close()
+
+
+async def embed_and_measure(corpus: Corpus, home: Path, model: str) -> list[Score]:
+    """The scores with an embedding model."""
+    async with embedding(home, model) as embedder:
+        return await measure(corpus, embedder)
 
 
 def main() -> None:

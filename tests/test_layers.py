@@ -25,7 +25,7 @@ ALLOWED = {
     "service": {
         "errors", "checks", "config", "model_entry", "control_groups", "queue", "gguf", "models", "kernels", "storage",
         "engine.messages", "engine.client", "documents.messages", "documents.client", "documents.kinds",
-        "documents.cutting", "documents.units",
+        "documents.cutting", "documents.units", "documents.columns",
     },
     "bench": {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
@@ -43,10 +43,13 @@ ALLOWED = {
     "file_client": {"client"},
     "task_info": {"answer_info"},
     "task_client": {"client", "task_info", "answer_info"},
+    "collection_info": set[str](),
+    "collection_client": {"client", "collection_info"},
     "cli": {
         "errors", "checks", "config", "model_entry", "queue", "client", "chat_client", "file_client", "task_client",
-        "chat_info", "answer_info", "task_info", "model_info", "gguf", "kernels", "bench", "api", "service.backup",
-        "service.keys", "service.store", "tui", "visible",
+        "chat_info", "answer_info", "task_info", "model_info", "collection_client",
+        "collection_info", "gguf", "kernels", "bench", "api", "service.backup",
+        "service.keys", "service.store", "documents.kinds", "tui", "visible",
     },
     "tui": {
         "errors", "queue", "client", "chat_client", "file_client", "chat_info", "answer_info", "model_info", "visible",

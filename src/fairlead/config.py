@@ -40,7 +40,7 @@ class UserSettings:
     tokens_per_day: int | None = None
     """Most tokens, of prompts and answers, in a day (UTC); None is `Settings.tokens_per_day`."""
     storage_bytes: int | None = None
-    """Most bytes that the user's files may take; None is `Settings.storage_bytes`."""
+    """Most bytes that the user's files and collections may take; None is `Settings.storage_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Settings:
     tokens_per_day: int | None = None
     """Most tokens, of prompts and answers, that a user may have in a day (UTC); None is without limit."""
     storage_bytes: int | None = None
-    """Most bytes that a user's files may take; None is without limit."""
+    """Most bytes that a user's files and collections may take; None is without limit."""
     database: str | None = None
     """A file's path, from the home folder, or a `postgresql://` URL; None is `fairlead.db`."""
     grace_s: float = 30.0

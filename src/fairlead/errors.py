@@ -18,7 +18,7 @@
     ├── DoesNotFit              not enough memory; says what is needed and what is there
     ├── Unauthorized            no access key, or none that is valid
     ├── TokensUsedUp            the user had all tokens of this day; says when the next begins
-    ├── StorageUsedUp           the user's files take all the room that is theirs
+    ├── StorageUsedUp           the user's files and collections take all the room that is theirs
     ├── QueueFull               too much is waiting already; says when to come back
     ├── ModelNotReady           the model is not loaded, or no model is active
     ├── Draining                the server is shutting down
@@ -158,7 +158,7 @@ class TokensUsedUp(FairleadError):
 
 
 class StorageUsedUp(FairleadError):
-    """The user's files take all the room that is theirs: `details` holds the figures, in bytes."""
+    """The user's files and collections take all the room that is theirs: `details` holds the figures, in bytes."""
 
     code = "storage_used_up"
 

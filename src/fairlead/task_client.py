@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import BinaryIO, Unpack
 
 from fairlead.answer_info import Text
 from fairlead.client import Event, FairleadClient, decode
-from fairlead.task_info import Summary, SummaryWishes, TaskProgress
+from fairlead.task_info import AnswerSources, AnswerWishes, Summary, SummaryWishes, TaskProgress, TextAnswer
 
 SummaryStep = TaskProgress | Text | Summary
+AnswerStep = TaskProgress | AnswerSources | Text | TextAnswer
 
 
 class Tasks:
@@ -45,6 +46,53 @@ class Tasks:
         async with self._client.stream("POST", "/summarize/file", query=query, files=files) as events:
             async for step in _summary_steps(events):
                 yield step
+
+    async def answer(
+        self,
+        question: str,
+        *,
+        context: str | None = None,
+        collection: str | None = None,
+        **wishes: Unpack[AnswerWishes],
+    ) -> AsyncGenerator[AnswerStep]:
+        """What was found in a text or a collection, the answer as it is written, and last of all the whole of it.
+
+        Closing the iterator stops the work; so does `cancel` of the client with the `request_id` that was given.
+        """
+        body = {"question": question, "context": context, "collection": collection, "stream": True, **wishes}
+        async with self._client.stream("POST", "/answer", body=body) as events:
+            async for step in _answer_steps(events):
+                yield step
+
+    async def answer_from_files(
+        self, question: str, files: Mapping[str, bytes | BinaryIO], **wishes: Unpack[AnswerWishes]
+    ) -> AsyncGenerator[AnswerStep]:
+        """The same from files by their names, which the server does not keep.
+
+        Raises:
+            UnsupportedFile, UnreadableFile, FileTooLarge
+        """
+        query: dict[str, str | int] = {
+            "question": question,
+            "stream": "true",
+            **{key: str(value) for key, value in wishes.items()},
+        }
+        async with self._client.stream("POST", "/answer/file", query=query, files=files) as events:
+            async for step in _answer_steps(events):
+                yield step
+
+
+async def _answer_steps(events: AsyncIterator[Event]) -> AsyncGenerator[AnswerStep]:
+    async for event in events:
+        match event.name:
+            case "progress":
+                yield decode(event.data, TaskProgress)
+            case "sources":
+                yield decode(event.data, AnswerSources)
+            case "token":
+                yield decode(event.data, Text)
+            case "done":
+                yield decode(event.data, TextAnswer)
 
 
 async def _summary_steps(events: AsyncIterator[Event]) -> AsyncGenerator[SummaryStep]:

@@ -48,3 +48,67 @@ class Summary(msgspec.Struct, frozen=True):
     finish_reason: str
     usage: Usage
     timing: TaskTiming
+
+
+class AnswerWishes(TypedDict, total=False):
+    """How a question is to be answered; what is left out is the server's default."""
+
+    top_k: int
+    threshold: float
+    model: str
+    max_tokens: int
+    temperature: float
+    seed: int
+    timeout_s: float
+    request_id: str
+    user: str
+
+
+class AnswerSource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a model was given of a text (`start`, `end`), of a file, or of a collection; `score` is the cosine."""
+
+    kind: str
+    text: str
+    score: float
+    start: int | None = None
+    end: int | None = None
+    chat_id: int | None = None
+    file_id: int | None = None
+    name: str | None = None
+    page: int | None = None
+    line_from: int | None = None
+    line_to: int | None = None
+    collection: str | None = None
+    row_id: int | None = None
+    row: dict[str, str | float | None] | None = None
+
+
+class AnswerSources(msgspec.Struct, frozen=True):
+    """What was found before the answer begins; no sources where nothing reaches the threshold."""
+
+    sources: list[AnswerSource]
+    best_score: float | None
+    threshold: float
+
+
+class AnswerTiming(msgspec.Struct, frozen=True):
+    """Where an answer's time went, in milliseconds from its beginning."""
+
+    search_ms: float
+    ttft_ms: float | None
+    total_ms: float
+
+
+class TextAnswer(msgspec.Struct, frozen=True):
+    """An answer from given texts; `answered` is whether it is more than that nothing is known."""
+
+    id: str
+    model: str
+    answered: bool
+    answer: str
+    sources: list[AnswerSource]
+    best_score: float | None
+    threshold: float
+    finish_reason: str
+    usage: Usage
+    timing: AnswerTiming

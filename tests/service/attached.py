@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import zlib
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import insert
 
 from fairlead.documents.client import Readers
-from fairlead.errors import ModelNotReady
+from fairlead.errors import ModelNotFound, ModelNotReady
 from fairlead.service.documents import ChatDocuments, FileLimits, FileStatus
 from fairlead.storage import tables
 from fairlead.storage.database import Database
@@ -28,14 +29,26 @@ class HashingEmbedder:
 
     def __init__(self) -> None:
         self.absent = False
+        self.stops_after: int | None = None
+        """So many calls of patient work are answered, and then none any more."""
         self.calls = 0
 
     @property
     def name(self) -> str:
         return "hashing"
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def check(self, model: str) -> None:
+        if model != self.name:
+            raise ModelNotFound(f"There is no model {model}.", param="model")
+
+    async def embed(
+        self, texts: Sequence[str], *, model: str | None = None, user: str | None = None, patient: bool = False
+    ) -> NDArray[np.float32]:
         self.calls += 1
+        if patient and self.stops_after is not None:
+            self.stops_after -= 1
+            if self.stops_after < 0:
+                await asyncio.Event().wait()
         if self.absent:
             raise ModelNotReady("The model is not here.")
         vectors = np.full((len(texts), WIDTH), 0.01, np.float32)

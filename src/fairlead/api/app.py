@@ -12,14 +12,29 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 import fairlead
-from fairlead.api import chats, errors, files, me, models, native, openai, page, reference, summaries
+from fairlead.api import (
+    answering,
+    chats,
+    collections,
+    errors,
+    files,
+    me,
+    models,
+    native,
+    openai,
+    page,
+    reference,
+    summaries,
+)
 from fairlead.api import embeddings as embedding_routes
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door, is_local
 from fairlead.api.services import Services
 from fairlead.config import Settings
+from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.collections import Collections
 from fairlead.service.composing import Composer
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments, FileLimits
@@ -31,6 +46,7 @@ from fairlead.service.people import People
 from fairlead.service.registry import Registry
 from fairlead.service.store import Store
 from fairlead.service.summaries import Summaries
+from fairlead.service.tables import Tables
 from fairlead.service.titles import Titles
 from fairlead.service.users import Users
 
@@ -59,12 +75,14 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             logger.warning("the web page was not built: `make build` does it")
         await services.store.open()
         await services.documents.start()
+        await services.collections.start()
         loading = asyncio.create_task(registry.start(first)) if first is not None else None
         try:
             yield
         finally:
             await services.conversations.close()
             await services.documents.close()
+            await services.collections.close()
             await registry.close()
             if loading is not None:
                 loading.cancel()
@@ -90,6 +108,8 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     app.include_router(summaries.router)
+    app.include_router(answering.router)
+    app.include_router(collections.router)
     reference.install(app)
     has_page = page.install(app)
     return app
@@ -126,6 +146,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
     embeddings = Embeddings(registry, users, metrics, settings.embedding_model, max_waiting=waiting, admit=admit)
     limits = FileLimits(file_bytes=settings.max_file_bytes, files_per_chat=settings.max_files_per_chat)
     documents = ChatDocuments(store.database, settings.files_dir, embeddings, limits)
+    searched = Collections(store.database, people, embeddings)
     live = LiveAnswers(store.database, settings.grace_s)
     metrics.chat_answers.set_function(lambda: live.count)
     composer = Composer(store.database, generator, documents, settings.files_share)
@@ -142,4 +163,7 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
+        collections=searched,
+        tables=Tables(),
+        answers=Answers(generator, embeddings, searched),
     )

@@ -107,9 +107,15 @@ def file_json(status: FileStatus) -> dict[str, object]:
     }
 
 
-async def received(request: Request, documents: ChatDocuments, discarding: contextlib.AsyncExitStack) -> list[Upload]:
-    """The files of a form, on the disk; discarded with `discarding`. Errors as in `Upload`."""
+async def received(
+    request: Request, documents: ChatDocuments, discarding: contextlib.AsyncExitStack, most: int | None = None
+) -> list[Upload]:
+    """The files of a form, on the disk; discarded with `discarding`. Errors as in `Upload`.
+
+    `most` says how many there may be at most, together no larger than one may be; else they are to be attached.
+    """
     uploads: list[Upload] = []
+    count = most or _MOST_AT_ONCE
     async with contextlib.aclosing(form_events(request)) as events:
         async for event in events:
             match event:
@@ -120,12 +126,14 @@ async def received(request: Request, documents: ChatDocuments, discarding: conte
                         )
                     if name is None:
                         raise InvalidRequest(f"The field {field} must be a file, with a filename.", param=field)
-                    if len(uploads) == _MOST_AT_ONCE:
-                        raise InvalidRequest(f"At most {_MOST_AT_ONCE} files are taken at once.", param=field)
+                    if len(uploads) == count:
+                        raise InvalidRequest(f"At most {count} files are taken at once.", param=field)
                     uploads.append(documents.upload(name))
                     discarding.push_async_callback(uploads[-1].discard)
                 case bytes():
                     await uploads[-1].write(event)
+                    if most is not None:
+                        documents.check_together(uploads)
                 case PartEnds():
                     await uploads[-1].finish()
     if not uploads:

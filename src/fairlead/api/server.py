@@ -106,6 +106,7 @@ async def _serve(app: FastAPI, settings: Settings, listener: socket.socket) -> N
         for task in drains:
             task.cancel()
         await services.documents.close()
+        await services.collections.close()
         await services.registry.close(force=server.force_exit)
         await services.conversations.close()
         await services.people.close()

@@ -11,7 +11,9 @@ from fastapi import Depends, Request
 from fairlead import checks
 from fairlead.api.schemas import UserName
 from fairlead.errors import InvalidRequest
+from fairlead.service.answering import Answers
 from fairlead.service.chats import Chats
+from fairlead.service.collections import Collections
 from fairlead.service.conversations import Conversations
 from fairlead.service.documents import ChatDocuments
 from fairlead.service.embeddings import Embeddings
@@ -22,6 +24,7 @@ from fairlead.service.registry import Registry
 from fairlead.service.request import NOBODY
 from fairlead.service.store import Store
 from fairlead.service.summaries import Summaries
+from fairlead.service.tables import Tables
 from fairlead.service.users import Users
 
 USER_HEADER: Final = "X-Fairlead-User"
@@ -42,6 +45,9 @@ class Services:
     conversations: Conversations
     documents: ChatDocuments
     summaries: Summaries
+    collections: Collections
+    tables: Tables
+    answers: Answers
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:

@@ -20,7 +20,7 @@ from fairlead.cli.terminal import note, say
 from fairlead.config import load_settings
 
 if TYPE_CHECKING:
-    from fairlead.answer_info import Answer, Wishes
+    from fairlead.answer_info import Wishes
     from fairlead.client import FairleadClient
     from fairlead.errors import FairleadError
 
@@ -95,7 +95,7 @@ def run(
         status = asyncio.run(until_told(answer()))
     except FairleadError as error:
         note(f"Error: {error.message}")
-        status = _status_of(error)
+        status = status_of(error)
     raise typer.Exit(status)
 
 
@@ -125,15 +125,15 @@ async def _print(
         typer.echo(msgspec.json.encode(answer))
     elif not answer.text.endswith("\n"):
         say("\n")
-    status = _end_of(answer, bounded="max_tokens" in wishes)
+    status = end_of(answer.finish_reason, bounded="max_tokens" in wishes)
     if status and not as_json:
         note(f"The answer was cut off: {answer.finish_reason}.")
     return status
 
 
-def _end_of(answer: Answer, *, bounded: bool) -> int:
-    """The exit status of an answer; `bounded`: it was asked to be no longer than it is."""
-    match answer.finish_reason:
+def end_of(finish_reason: str, *, bounded: bool) -> int:
+    """The exit status of an answer that ended so; `bounded`: it was asked to be no longer than it is."""
+    match finish_reason:
         case "stop":
             return 0
         case "length":
@@ -143,7 +143,8 @@ def _end_of(answer: Answer, *, bounded: bool) -> int:
     return _FAILED
 
 
-def _status_of(error: FairleadError) -> int:
+def status_of(error: FairleadError) -> int:
+    """The exit status where there is no answer."""
     from fairlead.client import Unreachable
     from fairlead.errors import (
         ConfigError,

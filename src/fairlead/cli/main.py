@@ -15,10 +15,12 @@ from typer.core import TyperGroup
 
 import fairlead
 from fairlead.cli import (
+    answer,
     backup,
     bench,
     catalogue,
     chat,
+    collections,
     config,
     doctor,
     embed,
@@ -84,6 +86,7 @@ for command in (
     chat.chat,
     generate.run,
     summarize.summarize,
+    answer.answer,
     embed.embed,
     catalogue.list_models,
     catalogue.show,
@@ -103,3 +106,4 @@ for command in (
     app.command("list" if command is catalogue.list_models else None)(command)
 app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
+app.add_typer(collections.app, name="collections")

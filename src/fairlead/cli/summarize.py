@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from fairlead.task_client import SummaryStep, Tasks
     from fairlead.task_info import Summary, SummaryWishes
 
-_PIPED = Path("-")
+PIPED = Path("-")
+"""What is piped in."""
 
 
 def summarize(
@@ -42,7 +43,7 @@ def summarize(
     """Make texts short, each read to its end; starts a server where none is running."""
     if share <= 0:
         raise typer.BadParameter("must be above 0", param_hint="--share")
-    settings, found = load_settings(home, config), list(_files(paths or [_PIPED]))
+    settings, found = load_settings(home, config), list(files_of(paths or [PIPED]))
     wishes: SummaryWishes = {"max_words": max_words, "share": share}
     if model is not None:
         wishes["model"] = model
@@ -70,10 +71,10 @@ def summarize(
     raise typer.Exit(asyncio.run(until_told(work())))
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """The files that are meant; of a folder all but hidden ones."""
     for path in paths:
-        if path == _PIPED:
+        if path == PIPED:
             yield path
         elif path.is_dir():
             inside = (file for file in path.rglob("*") if file.is_file())
@@ -90,7 +91,7 @@ async def _summary(tasks: Tasks, path: Path, wishes: SummaryWishes) -> Summary:
     """The summary of a file, with the progress in sight meanwhile."""
     from fairlead.task_info import Summary, TaskProgress
 
-    named = "" if path == _PIPED else f"{path.name}: "
+    named = "" if path == PIPED else f"{path.name}: "
     with stages() as show:
         async with aclosing(_steps(tasks, path, wishes)) as steps:
             async for step in steps:
@@ -101,7 +102,7 @@ async def _summary(tasks: Tasks, path: Path, wishes: SummaryWishes) -> Summary:
 
 
 async def _steps(tasks: Tasks, path: Path, wishes: SummaryWishes) -> AsyncGenerator[SummaryStep]:
-    if path == _PIPED:
+    if path == PIPED:
         text = (await asyncio.to_thread(sys.stdin.buffer.read)).decode("utf-8", "replace")
         steps = tasks.summarize(text, **wishes)
     else:
@@ -115,7 +116,7 @@ def _print(path: Path, told: Summary, *, in_lines: bool, several: bool) -> None:
     import msgspec
 
     if in_lines:
-        source = None if path == _PIPED else str(path)
+        source = None if path == PIPED else str(path)
         typer.echo(msgspec.json.encode({"source": source, **msgspec.to_builtins(told)}))
         return
     if several:

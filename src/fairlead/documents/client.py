@@ -17,7 +17,19 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.documents.messages import LONGEST_LINE, Job, Limits, Message, Passages, Progress, Read, Unread
+from fairlead.documents.messages import (
+    LONGEST_LINE,
+    Dialect,
+    Header,
+    Job,
+    Limits,
+    Message,
+    Passages,
+    Progress,
+    Read,
+    Rows,
+    Unread,
+)
 
 _message: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT")
@@ -50,25 +62,39 @@ class Readers:
         Raises:
             ReadFailed: it could not be read, or not within the limits.
         """
+        async with contextlib.aclosing(self._told(path, Job(kind, self._limits))) as messages:
+            async for message in messages:
+                assert isinstance(message, Progress | Passages | Read), "it was not to be read as a table"
+                yield message
+
+    async def read_table(self, path: Path, kind: str, dialect: Dialect) -> AsyncGenerator[Header | Rows | Read]:
+        """What a table is, its rows, and last of all `Read`; errors and end as in `read`."""
+        async with contextlib.aclosing(self._told(path, Job(kind, self._limits, dialect))) as messages:
+            async for message in messages:
+                assert isinstance(message, Header | Rows | Read), "it was to be read as a table"
+                yield message
+
+    async def _told(self, path: Path, job: Job) -> AsyncGenerator[Message]:
+        """What the process says, up to `Read`."""
         async with (
             self._turn,
-            self._process(path, kind) as process,
+            self._process(path, job) as process,
             contextlib.aclosing(self._messages(process)) as messages,
         ):
             async for message in messages:
                 if isinstance(message, Unread):
                     if message.detail:
-                        log.error("a %s file could not be read: %s", kind, message.detail)
+                        log.error("a %s file could not be read: %s", job.kind, message.detail)
                     raise ReadFailed(message.reason)
                 yield message
                 if isinstance(message, Read):
                     return
 
     @contextlib.asynccontextmanager
-    async def _process(self, path: Path, kind: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+    async def _process(self, path: Path, job: Job) -> AsyncIterator[subprocess.Popen[bytes]]:
         """A process at work on a file; killed and reaped in the end. A thread waits for it, as for engine workers."""
-        job = msgspec.json.encode(Job(kind, self._limits)).decode()
-        command = [sys.executable, "-P", "-m", "fairlead.documents.process", job, str(os.getpid())]
+        told = msgspec.json.encode(job).decode()
+        command = [sys.executable, "-P", "-m", "fairlead.documents.process", told, str(os.getpid())]
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with path.open("rb") as file:
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - takes a millisecond; the command is ours

@@ -19,7 +19,7 @@ def table_units(text: str, delimiter: str | None = None) -> Iterator[Unit]:
     csv.field_size_limit(_LONGEST_FIELD)
     heading, begin = "", 0
     try:
-        reader = csv.reader(iter(lines), delimiter=delimiter or _delimiter(lines))
+        reader = csv.reader(iter(lines), delimiter=delimiter or delimiter_of(lines))
         for record in reader:
             unit = Unit(text="".join(lines[begin : reader.line_num]), heading=heading, line=begin + 1)
             if not heading and any(field.strip() for field in record):
@@ -36,7 +36,7 @@ def line_units(text: str) -> Iterator[Unit]:
         yield Unit(text=line, begins=Break.PARAGRAPH, line=number)
 
 
-def _delimiter(lines: list[str]) -> str:
+def delimiter_of(lines: list[str]) -> str:
     """The one that most evenly divides the first lines; a comma where none does."""
     sample = [line for line in lines[:50] if line.strip()]
     best, best_count = ",", 0

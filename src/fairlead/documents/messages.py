@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fairlead.documents.columns import Column, Value
+
 LONGEST_LINE = 1 << 20
 """Bytes of one message; what is longer is none of ours."""
 
@@ -30,12 +32,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Elements within each other."""
 
 
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How a table is to be read, and how much of it told; None is found out, and all of it."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    most_rows: int | None = None
+
+
 class Job(msgspec.Struct, frozen=True):
     """What to read from standard input."""
 
     kind: str
     """As in `kinds.py`."""
     limits: Limits = Limits()
+    table: Dialect | None = None
+    """Read it as the rows of a table, and not as a text."""
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,6 +73,24 @@ class Passages(msgspec.Struct, frozen=True, tag="passages"):
     passages: list[Passage]
 
 
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
+    """What a table is; its rows come next."""
+
+    columns: list[Column]
+    text_column: str | None
+    """The one that says most; None where none holds text."""
+    row_count: int
+    delimiter: str | None
+    """None where it is not parted by one."""
+    encoding: str
+
+
+class Rows(msgspec.Struct, frozen=True, tag="rows"):
+    """The next rows, each in the order of the columns."""
+
+    rows: list[list[Value]]
+
+
 class Read(msgspec.Struct, frozen=True, tag="read"):
     """The end of a file that could be read."""
 
@@ -79,4 +109,4 @@ class Unread(msgspec.Struct, frozen=True, tag="unread"):
     """For the log, where the mistake is ours."""
 
 
-Message = Progress | Passages | Read | Unread
+Message = Progress | Passages | Header | Rows | Read | Unread

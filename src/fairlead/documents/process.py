@@ -7,6 +7,7 @@ ends here.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -16,12 +17,16 @@ from typing import BinaryIO
 
 import msgspec
 
+from fairlead.documents.columns import Value
 from fairlead.documents.confinement import confine
-from fairlead.documents.messages import Job, Message, Passage, Passages, Progress, Unread
+from fairlead.documents.messages import Dialect, Job, Message, Passage, Passages, Progress, Read, Rows, Unread
 from fairlead.documents.reading import Reading
+from fairlead.documents.tables import table_in
 from fairlead.documents.units import Unreadable
 
 _BATCH_CHARACTERS = 64 << 10
+_VALUE_CHARACTERS = 8
+"""About what a number takes."""
 _TELL_EVERY_S = 0.2
 _DETAIL = 4_000
 
@@ -46,6 +51,9 @@ def _read(job: Job, file: BinaryIO, out: BinaryIO) -> None:
             _write(out, Progress(done, total))
 
     try:
+        if job.table is not None:
+            _read_table(job.kind, job.table, file.read(), out)
+            return
         reading = Reading(job.kind, file.read(), job.limits, on_page)
         batch: list[Passage] = []
         characters = 0
@@ -68,6 +76,21 @@ def _read(job: Job, file: BinaryIO, out: BinaryIO) -> None:
         os._exit(1)  # the server wants no more
     except Exception:  # noqa: BLE001 - told to the server, which logs it: this process may write to no log
         _write(out, Unread("It could not be read; the server's log says why.", traceback.format_exc()[-_DETAIL:]))
+
+
+def _read_table(kind: str, dialect: Dialect, data: bytes, out: BinaryIO) -> None:
+    table = table_in(kind, data, dialect)
+    _write(out, table.header)
+    batch: list[list[Value]] = []
+    characters = 0
+    for row in itertools.islice(table.rows(), dialect.most_rows):
+        batch.append(row)
+        characters += sum(len(value) if isinstance(value, str) else _VALUE_CHARACTERS for value in row)
+        if characters > _BATCH_CHARACTERS:
+            _write(out, Rows(batch))
+            batch, characters = [], 0
+    _write(out, Rows(batch))
+    _write(out, Read(table.characters))
 
 
 def _write(out: BinaryIO, message: Message) -> None:

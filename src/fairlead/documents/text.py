@@ -33,11 +33,17 @@ _MOST_NO_TEXT = 0.01
 
 def decoded(data: bytes) -> str:
     """The text that these bytes are, with line feeds alone. Unreadable where they are none."""
-    text = _LINE_ENDS.sub("\n", _decoded(data))
+    return decoded_by(data)[0]
+
+
+def decoded_by(data: bytes, encoding: str | None = None) -> tuple[str, str]:
+    """The same in an encoding, None to find it out; and by which it was read."""
+    text, name = _decoded(data) if encoding is None else (_by(encoding, data), encoding)
+    text = _LINE_ENDS.sub("\n", text)
     clean = _NO_TEXT.sub("", text)
     if len(text) - len(clean) > max(8, _MOST_NO_TEXT * len(text)):
         raise Unreadable("It holds binary data, not text.")
-    return clean
+    return clean, name
 
 
 def cleaned(text: str) -> str:
@@ -45,18 +51,21 @@ def cleaned(text: str) -> str:
     return _NO_TEXT.sub("", _LINE_ENDS.sub("\n", text))
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: bytes) -> tuple[str, str]:
+    """The text, and the encoding that it is in."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return _by(encoding, data)
+            return _by(encoding, data), encoding
     if b"\0" not in data:
         try:
-            return data.decode("utf-8")
+            return data.decode("utf-8"), "utf-8"
         except UnicodeDecodeError:
-            return _guessed(data)
+            name = _guessed(data)
+            return data.decode(name, errors="replace"), name
     if not is_wide(data[:HEAD_BYTES]):
         raise Unreadable("It holds binary data, not text.")
-    return _by("utf-16-be" if data[::2].count(0) > data[1::2].count(0) else "utf-16-le", data)
+    name = "utf-16-be" if data[::2].count(0) > data[1::2].count(0) else "utf-16-le"
+    return _by(name, data), name
 
 
 def _by(encoding: str, data: bytes) -> str:
@@ -65,10 +74,12 @@ def _by(encoding: str, data: bytes) -> str:
     except UnicodeDecodeError as error:
         name = encoding.removesuffix("-sig").upper()
         raise Unreadable(f"It is no whole {name}: byte {error.start} fits nothing.") from None
+    except LookupError:
+        raise Unreadable(f"There is no encoding {encoding} that texts are in.") from None
 
 
 def _guessed(data: bytes) -> str:
-    """By an encoding of one language; the sample begins where the first byte is that is no ASCII."""
+    """An encoding of one language; the sample begins where the first byte is that is no ASCII."""
     first = next(index for index, byte in enumerate(data) if byte >= 0x80)
     begin = data.rfind(b"\n", 0, first) + 1
     sample = data[max(begin, first - _SAMPLE_BYTES // 2) :][:_SAMPLE_BYTES]
@@ -80,5 +91,4 @@ def _guessed(data: bytes) -> str:
         raise Unreadable("It is text in no encoding that is known; save it as UTF-8.")
     equals = [match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
     names = {name for match in equals for name in (match.encoding, *match.could_be_from_charset)}
-    usual = next((name for name in _USUAL if name in names), best.encoding)
-    return data.decode(usual, errors="replace")
+    return next((name for name in _USUAL if name in names), best.encoding)

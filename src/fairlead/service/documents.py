@@ -18,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fairlead.documents import messages
 from fairlead.documents.client import Readers, ReadFailed
-from fairlead.documents.messages import Passages
-from fairlead.errors import ChatNotFound, Conflict, FairleadError, NotFound, UnreadableFile
+from fairlead.errors import ChatNotFound, Conflict, FairleadError, FileTooLarge, NotFound, UnreadableFile
 from fairlead.service.embedding import Embedder
 from fairlead.service.excerpts import choose, selected_text, whole_text
 from fairlead.service.indexing import Indexer, Stage
 from fairlead.service.material import Material, Source
-from fairlead.service.passages import Collection, Collections
+from fairlead.service.passages import ChatPassages, PassageCache
 from fairlead.service.uploads import Upload
 from fairlead.storage import chats, files
 from fairlead.storage.blobs import Blobs
 from fairlead.storage.database import Database
-from fairlead.storage.files import File
+from fairlead.storage.files import File, Passage
 
 _QUESTION_WITHIN_S: Final = 10.0
 _QUESTION_CHARS: Final = 4_000
@@ -81,9 +81,9 @@ class ChatDocuments:
         self._blobs = Blobs(folder)
         self._embedder = embedder
         self._limits = limits or FileLimits()
-        self._collections = Collections(database)
+        self._passages = PassageCache(database)
         self._readers = readers or Readers()
-        self._indexer = Indexer(database, self._blobs, self._readers, embedder, self._collections.forget)
+        self._indexer = Indexer(database, self._blobs, self._readers, embedder, self._passages.forget)
         self._names = asyncio.Lock()
         """Held while a hash's name and its row come or go together."""
 
@@ -115,6 +115,15 @@ class ChatDocuments:
     def upload(self, name: str) -> Upload:
         """A file to be received; errors as in `Upload`."""
         return Upload(self._blobs, name, self._limits.file_bytes)
+
+    def check_together(self, uploads: Sequence[Upload]) -> None:
+        """FileTooLarge where files have more bytes together than one may have."""
+        if sum(upload.received_bytes for upload in uploads) > self._limits.file_bytes:
+            most = f"{self._limits.file_bytes / (1 << 20):.3g} MB"
+            raise FileTooLarge(
+                f"The files are too large: together they may have {most} at most.",
+                details={"limit_bytes": self._limits.file_bytes},
+            )
 
     async def attach(
         self, chat_id: int, uploads: Sequence[Upload], admit: Callable[[int], Awaitable[None]] | None = None
@@ -187,26 +196,34 @@ class ChatDocuments:
             Conflict: it is still being read.
             UnreadableFile: it could not be.
         """
+        _, passages = await self.passages(chat_id, number)
+        return "".join(passage.text for passage in passages)
+
+    async def passages(self, chat_id: int, number: int) -> tuple[File, list[Passage]]:
+        """A chat's file, and all that it says in passages, with their vectors. Errors as in `text`."""
         file = (await self.find(chat_id, number)).file
         if file.state == "parsing":
             raise Conflict(f"{file.name} is still being read: try again when it is ready.", param="file")
         if file.state == "failed":
             raise UnreadableFile(f"{file.name} could not be read. {file.error}", param="file")
         async with self._database.reading() as connection:
-            passages = await files.passages(connection, [file.id])
-        return "".join(passage.text for passage in passages)
+            return file, await files.passages(connection, [file.id])
 
     async def read(self, upload: Upload) -> str:
         """All that a file says which was received and finished, and is not to be kept. UnreadableFile as above."""
-        texts: list[str] = []
+        return "".join(passage.text for passage in await self.read_passages(upload))
+
+    async def read_passages(self, upload: Upload) -> list[messages.Passage]:
+        """The same in passages."""
+        found: list[messages.Passage] = []
         try:
-            async with contextlib.aclosing(self._readers.read(upload.incoming.path, upload.kind)) as messages:
-                async for message in messages:
-                    if isinstance(message, Passages):
-                        texts += [passage.text for passage in message.passages]
+            async with contextlib.aclosing(self._readers.read(upload.incoming.path, upload.kind)) as told:
+                async for message in told:
+                    if isinstance(message, messages.Passages):
+                        found += message.passages
         except ReadFailed as error:
             raise UnreadableFile(f"{upload.name} could not be read. {error}", param="file") from None
-        return "".join(texts)
+        return found
 
     async def remove(self, chat_id: int, number: int) -> None:
         """Remove a file, whatever is done with it now. NotFound as above."""
@@ -230,7 +247,7 @@ class ChatDocuments:
                 wanted = await files.is_wanted(connection, file.sha256)
             if not wanted:
                 await asyncio.to_thread(self._blobs.delete, file.sha256)
-        self._collections.forget(file.chat_id)
+        self._passages.forget(file.chat_id)
 
     def _status(self, file: File) -> FileStatus:
         return FileStatus(file, self._indexer.stage(file.id))
@@ -246,18 +263,18 @@ class ChatDocuments:
         if not ready:
             return Material(notes=notes)
         model = self._embedder.name if self._embedder is not None else None
-        collection = await self._collections.of(chat_id, ready, model)
-        if collection.characters <= room * _LONGEST_TOKEN:
-            whole = whole_text(collection.files)
+        passages = await self._passages.of(chat_id, ready, model)
+        if passages.characters <= room * _LONGEST_TOKEN:
+            whole = whole_text(passages.files)
             if await asyncio.to_thread(count, whole) <= room:
                 sources = tuple(Source(file_id=file.number, name=file.name, text="") for file in ready)
                 return Material(whole=whole, sources=sources, notes=notes)
-        vector = await self._vector(question[:_QUESTION_CHARS]) if collection.embedded else None
+        vector = await self._vector(question[:_QUESTION_CHARS]) if passages.embedded else None
         if self._embedder is not None:
-            for file in collection.not_embedded:
+            for file in passages.not_embedded:
                 self._indexer.begin_embedding(file)
         by_words = () if vector is not None or self._embedder is None else (_BY_WORDS,)
-        return await asyncio.to_thread(_selection, collection, question, vector, room, count, (*notes, *by_words))
+        return await asyncio.to_thread(_selection, passages, question, vector, room, count, (*notes, *by_words))
 
     async def _vector(self, question: str) -> NDArray[np.float32] | None:
         """The question's; None where the model is not to be had now."""
@@ -273,15 +290,15 @@ class ChatDocuments:
 
 
 def _selection(
-    collection: Collection,
+    passages: ChatPassages,
     question: str,
     vector: NDArray[np.float32] | None,
     room: int,
     count: Callable[[str], int],
     notes: tuple[str, ...],
 ) -> Material:
-    ranked = collection.ranked(question[:_QUESTION_CHARS], vector)
-    excerpts = choose(collection.files, ranked, room, count)
+    ranked = passages.ranked(question[:_QUESTION_CHARS], vector)
+    excerpts = choose(passages.files, ranked, room, count)
     if not excerpts:
         return Material(notes=(*notes, "The context has no room for anything of the attached files."))
     return Material(

@@ -87,20 +87,37 @@ class Embeddings:
         """The configured model's name."""
         return self._model
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of any number of texts, [texts, width], by the configured model, fetched where it is not here.
+    async def check(self, model: str) -> None:
+        """ModelNotFound for a name that no model has, InvalidRequest for one that makes no vectors."""
+        await self._registry.require(model, "embedding")
 
-        A text past the model's context is embedded by what fits.
+    async def embed(
+        self, texts: Sequence[str], *, model: str | None = None, user: str | None = None, patient: bool = False
+    ) -> NDArray[np.float32]:
+        """The vectors of any number of texts, [texts, width], by a model that is fetched where it is not here.
+
+        A text past the model's context is embedded by what fits. What is `patient` the engine has for the server's own
+        work, beside which everybody's requests have their share. None for `model` is the configured one.
 
         Raises:
             ModelNotReady, DownloadError, DoesNotFit, EngineFailed: the model is not to be had now.
+            TokensUsedUp: the user had all tokens of this day.
         """
-        await self._registry.provide(self._model)
-        lease = await self._registry.acquire(self._model, lambda: None, capability="embedding")
+        asking = None if user is None else self._users.find(user)
+        if asking is not None:
+            await self._admit(asking.name)
+        await self._registry.provide(model or self._model)
+        lease = await self._registry.acquire(model or self._model, lambda: None, capability="embedding")
         try:
-            model = lease.model
-            tokens = await asyncio.to_thread(lambda: [_cut(model, text) for text in texts])
-            return await self._vectors(lease, tokens, _NOBODYS, 1.0)
+            loaded = lease.model
+            tokens = await asyncio.to_thread(lambda: [_cut(loaded, text) for text in texts])
+            if asking is None or patient:
+                vectors = await self._vectors(lease, tokens, _NOBODYS, 1.0)
+            else:
+                vectors = await self._vectors(lease, tokens, asking.number, asking.weight)
+            if asking is not None:
+                self._count(asking, sum(map(len, tokens)))
+            return vectors
         finally:
             lease.release()
 
@@ -123,8 +140,7 @@ class Embeddings:
                 tokens = await asyncio.to_thread(_encode, inputs, lease.model)
                 vectors = await self._vectors(lease, tokens, user.number, user.weight)
                 count = sum(map(len, tokens))
-                self._metrics.count_service(user.label, count, 0)
-                user.count(user.name, count, 0)
+                self._count(user, count)
                 return Embedded(lease.model.name, vectors, count)
             finally:
                 lease.release()
@@ -162,6 +178,10 @@ class Embeddings:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._metrics.count_tokens(lease.model.name, Usage(sum(map(len, tokens)), 0))
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+    def _count(self, user: User, tokens: int) -> None:
+        self._metrics.count_service(user.label, tokens, 0)
+        user.count(user.name, tokens, 0)
 
     def _enter(self, user: User) -> None:
         if self._under_way[user] >= user.max_waiting:

@@ -11,7 +11,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from fairlead.errors import Draining, QueueFull, RequestNotFound
@@ -55,6 +55,8 @@ class Generator:
     ) -> None:
         self._admit = admit
         self._roster = Roster()
+        self._others: dict[str, list[tuple[str, Callable[[], object]]]] = {}
+        """By their ids: what else `cancel` ends, and whose it is."""
         self._registry = registry
         self._users = users
         self._metrics = metrics
@@ -134,17 +136,31 @@ class Generator:
             check_tokens(tokens, lease.model.tokenizer.vocab_size, "tokens")
             return await asyncio.to_thread(lease.model.tokenizer.decode, list(tokens))
 
+    @contextlib.contextmanager
+    def cancellable(self, request_id: str, user_name: str, cancel: Callable[[], object]) -> Iterator[None]:
+        """While this lasts `cancel` of this id calls `cancel`, too: for what a request does beside its answers."""
+        others, entry = self._others.setdefault(request_id, []), (user_name, cancel)
+        others.append(entry)
+        try:
+            yield
+        finally:
+            others.remove(entry)
+            if not others:
+                del self._others[request_id]
+
     def cancel(self, request_id: str, owner: str | None = None) -> None:
         """End the answers under this id, wherever they are; only `owner`'s where one is given.
 
         Raises:
             RequestNotFound
         """
-        answers = [answer for answer in self._roster.under(request_id) if owner in (None, answer.user.name)]
-        if not answers:
+        answers = self._roster.under(request_id)
+        ends: list[Callable[[], object]] = [answer.cancel for answer in answers if owner in (None, answer.user.name)]
+        ends += [cancel for user_name, cancel in self._others.get(request_id, ()) if owner in (None, user_name)]
+        if not ends:
             raise RequestNotFound("Nothing is waiting or running under this id.", param="id")
-        for answer in answers:
-            answer.cancel()
+        for end in ends:
+            end()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until all answers have ended; those that go on past the limit end with `Draining`."""

@@ -23,7 +23,7 @@ _BEGINNING: Final = 3
 """Passages of each file, where nothing speaks for any passage."""
 
 
-class Collection:
+class ChatPassages:
     """What the files of one chat say.
 
     Args:
@@ -57,8 +57,8 @@ class Collection:
         return found or [place for place in self._places if place[1] < _BEGINNING]
 
 
-class Collections:
-    """Collections by chat; those that were not asked about for longest leave first.
+class PassageCache:
+    """Passages by chat; those that were not asked about for longest leave first.
 
     Args:
         database: where passages are.
@@ -66,10 +66,10 @@ class Collections:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: OrderedDict[int, tuple[object, Collection]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[object, ChatPassages]] = OrderedDict()
 
-    async def of(self, chat_id: int, ready: Sequence[File], model: str | None) -> Collection:
-        """The collection of a chat whose ready files are these."""
+    async def of(self, chat_id: int, ready: Sequence[File], model: str | None) -> ChatPassages:
+        """Those of a chat whose ready files are these."""
         signature = (model, *((file.id, file.sha256, file.created_at) for file in ready))
         kept = self._kept.get(chat_id)
         if kept is not None and kept[0] == signature:
@@ -77,19 +77,19 @@ class Collections:
             return kept[1]
         async with self._database.reading() as connection:
             passages = await files.passages(connection, [file.id for file in ready])
-        collection = await asyncio.to_thread(Collection, ready, passages, model)
-        self._kept[chat_id] = (signature, collection)
+        prepared = await asyncio.to_thread(ChatPassages, ready, passages, model)
+        self._kept[chat_id] = (signature, prepared)
         self._kept.move_to_end(chat_id)
         while len(self._kept) > 1 and self._characters() > _MOST_CHARACTERS:
             self._kept.popitem(last=False)
-        return collection
+        return prepared
 
     def forget(self, chat_id: int) -> None:
         """What can be found in a chat's files has changed."""
         self._kept.pop(chat_id, None)
 
     def _characters(self) -> int:
-        return sum(collection.characters for _, collection in self._kept.values())
+        return sum(kept.characters for _, kept in self._kept.values())
 
 
 def _matrix(passages: Sequence[Passage], vectors: dict[int, NDArray[np.float32]]) -> NDArray[np.float32] | None:

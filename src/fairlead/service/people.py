@@ -82,18 +82,18 @@ class People:
         return await self.usage.today(name)
 
     async def stored_bytes(self, name: str) -> int:
-        """What the files in a person's chats take."""
+        """What the files in a person's chats and their collections take."""
         async with self._database.reading() as connection:
             return await people.stored_bytes(connection, name)
 
     async def check_storage(self, name: str, added_bytes: int) -> None:
-        """See that a person may attach a file of this size. StorageUsedUp where it would be more than they may have."""
+        """See that a person may store so much more. StorageUsedUp where it would be more than they may have."""
         limit = self.limits(name).storage_bytes
         if limit is None or (stored := await self.stored_bytes(name)) + added_bytes <= limit:
             return
         raise StorageUsedUp(
-            f"Your files take {stored} of the {limit} bytes that you may store, and this one would take {added_bytes} "
-            "more: remove some first.",
+            f"Your files and collections take {stored} of the {limit} bytes that you may store, and this would take "
+            f"{added_bytes} more: remove some first.",
             details={"limit_bytes": limit, "used_bytes": stored, "added_bytes": added_bytes},
         )
 

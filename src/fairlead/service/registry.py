@@ -124,6 +124,14 @@ class Registry:
 
     # ---- requests -------------------------------------------------------------------------------------
 
+    async def require(self, name: str, capability: Capability) -> Model:
+        """The model of this name. ModelNotFound, or InvalidRequest where it cannot be asked for that."""
+        model = self.library.find(name)
+        if model.facts is None and model.path is not None:
+            await self.library.facts(model)
+        model.require(capability)
+        return model
+
     async def acquire(
         self,
         name: str | None,
@@ -152,10 +160,7 @@ class Registry:
         name = name or self._active
         if name is None:
             raise ModelNotReady("No model is active: load one with POST /set_model, or name one.")
-        model = self.library.find(name)
-        if model.facts is None and model.path is not None:
-            await self.library.facts(model)
-        model.require(capability)
+        model = await self.require(name, capability)
         if model.loaded is not None and model.can_answer and not self._reception.is_closed(model):
             lease = Lease(model, model.loaded, cancel)
         else:

@@ -51,7 +51,8 @@ class Upload:
         self.name = display_name(name)
         self._most_bytes = most_bytes
         self._buffer = bytearray()
-        self._received = 0
+        self.received_bytes = 0
+        """So far."""
         try:
             self.kind = named_kind(self.name)
         except Unsupported as error:
@@ -61,8 +62,8 @@ class Upload:
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes. FileTooLarge and StorageFull where they are too many."""
-        self._received += len(data)
-        if self._received > self._most_bytes:
+        self.received_bytes += len(data)
+        if self.received_bytes > self._most_bytes:
             most = f"{self._most_bytes / (1 << 20):.3g} MB"
             raise FileTooLarge(
                 f"{self.name} is too large: a file may have {most} at most.",

@@ -1,4 +1,4 @@
-"""People as rows, the tokens they had, and the room that their files take."""
+"""People as rows, the tokens they had, and the room that what they store takes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fairlead.storage.tables import Chat, File, Person, Usage
+from fairlead.storage.tables import Chat, Collection, File, Person, Usage
 
 
 async def find(connection: AsyncConnection, name: str) -> int | None:
     """The row of the person of this name; None where there is none yet."""
     return (await connection.execute(select(Person.id).where(Person.name == name))).scalar_one_or_none()
+
+
+async def name(connection: AsyncConnection, person_id: int) -> str:
+    """Of the person of this row."""
+    return (await connection.execute(select(Person.name).where(Person.id == person_id))).scalar_one()
 
 
 async def find_or_add(connection: AsyncConnection, name: str) -> int:
@@ -52,11 +57,11 @@ async def add_tokens(connection: AsyncConnection, person_id: int, day: date, pro
 
 
 async def stored_bytes(connection: AsyncConnection, name: str) -> int:
-    """What the files in a person's chats take. A file that is attached twice counts twice."""
-    taken = (
-        select(func.sum(File.size_bytes)).join(Chat, Chat.id == File.chat_id).join(Person).where(Person.name == name)
-    )
-    return int((await connection.execute(taken)).scalar_one() or 0)
+    """What the files in a person's chats and their collections take. A file that is attached twice counts twice."""
+    own = select(Person.id).where(Person.name == name).scalar_subquery()
+    files = select(func.sum(File.size_bytes)).join(Chat, Chat.id == File.chat_id).where(Chat.person_id == own)
+    rows = select(func.sum(Collection.size_bytes)).where(Collection.person_id == own)
+    return sum([int((await connection.execute(taken)).scalar_one() or 0) for taken in (files, rows)])
 
 
 def _insert(connection: AsyncConnection, table: Any) -> Any:

@@ -69,6 +69,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's way to say it
         datetime: Moment,
         dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
         Role: Enum("system", "user", "assistant", native_enum=False, length=16),
         MessageState: Enum("generating", "complete", "cut_off", native_enum=False, length=16),
         FileState: Enum("parsing", "ready", "failed", native_enum=False, length=16),
@@ -235,3 +236,65 @@ class Passage(Base):
     """float32, little endian, of length 1; None until it is computed."""
     embedded_by: Mapped[str | None] = mapped_column(String(200))
     """The model's name: vectors of different models are not compared."""
+
+
+class Collection(Base):
+    """Rows of a table that are found by what a column of theirs says."""
+
+    __tablename__ = "collections"
+    __table_args__ = (UniqueConstraint("person_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"))
+    """None where it comes with the server, for everybody."""
+    name: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(200))
+    """Whose vectors are compared: another model's are not."""
+    columns: Mapped[list[dict[str, Any]]]
+    """The name and the type of each, in the order of a row's values."""
+    text_column: Mapped[str] = mapped_column(Text)
+    text_column_guessed: Mapped[bool]
+    source: Mapped[dict[str, Any] | None]
+    """The file that it was made from, and how that was read."""
+    digest: Mapped[str | None] = mapped_column(String(64))
+    """Of what comes with the server: another version's is put in its place."""
+    last_row: Mapped[int] = mapped_column(default=0)
+    """The number that was given to a row last."""
+    embedded_through: Mapped[int] = mapped_column(default=0)
+    """Rows up to this number have their vector, where they have a text."""
+    row_count: Mapped[int] = mapped_column(default=0)
+    embedded_count: Mapped[int] = mapped_column(default=0)
+    skipped_count: Mapped[int] = mapped_column(default=0)
+    """Rows without a text."""
+    size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Of its rows and vectors."""
+    error: Mapped[str | None] = mapped_column(Text)
+    """Why its rows could not be embedded."""
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class CollectionRow(Base):
+    """A row of a collection."""
+
+    __tablename__ = "collection_rows"
+
+    collection_id: Mapped[int] = _parent("collections.id", primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[str] = mapped_column(Text)
+    """Its values in the order of the columns, a list in JSON."""
+
+
+class CollectionVectors(Base):
+    """The vectors of some rows that follow each other: a hundred thousand rows are read as a few hundred of these."""
+
+    __tablename__ = "collection_vectors"
+
+    collection_id: Mapped[int] = _parent("collections.id", primary_key=True)
+    first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """The number of the first row that these were made for."""
+    last: Mapped[int]
+    numbers: Mapped[bytes] = mapped_column(LargeBinary)
+    """int32, little endian: the rows' numbers, rising."""
+    vectors: Mapped[bytes] = mapped_column(LargeBinary)
+    """float16, little endian: a vector of length 1 for each."""
