@@ -198,6 +198,8 @@ def test_all_minilm_gives_its_makers_vectors(embedding_model: Path, instruction_
     """The whole way from text to vector."""
     with np.load(GOLDEN / "all-minilm-l6-v2.npz") as arrays:
         texts, expected = arrays["texts"].tolist(), arrays["vectors"]
+    if instruction_set == "portable":
+        texts, expected = texts[:-1], expected[:-1]  # the last is half of all tokens, over which plain C++ takes long
     with open_model(embedding_model) as file:
         tokenizer = Tokenizer.from_metadata(file.metadata)
         model = NativeEncoder(file, threads=2)
