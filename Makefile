@@ -48,9 +48,10 @@ check: .venv/dev build
 	@echo "Checking"
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
-	@$(NPM) run check --silent
+	@$(BIN)/mypy --no-error-summary & mypy=$$!; failed=0; \
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED) || failed=1; \
+	$(NPM) run check --silent || failed=1; \
+	wait $$mypy || failed=1; exit $$failed
 
 build: .venv/extension .venv/page
 
