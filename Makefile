@@ -12,7 +12,7 @@ TEST_HOME := $(CURDIR)/build/home
 BIN := .venv/bin
 PYTEST := FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q
 # Tests in which nothing is timed, two at a time; the others would be slower than they say they must be.
-ARITHMETIC := tests/kernels tests/models tests/gguf tests/peers tests/storage
+ARITHMETIC := tests/kernels tests/models tests/gguf tests/storage
 NONE_CHOSEN := 5
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --progress-bar off
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
@@ -48,9 +48,10 @@ check: .venv/dev build
 	@echo "Checking"
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/clang-format --dry-run -Werror $(FORMATTED)
-	@$(NPM) run check --silent
+	@$(BIN)/mypy --no-error-summary & mypy=$$!; failed=0; \
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED) || failed=1; \
+	$(NPM) run check --silent || failed=1; \
+	wait $$mypy || failed=1; exit $$failed
 
 build: .venv/extension .venv/page
 

@@ -18,7 +18,7 @@ namespace {
 
 // Queries of one task: many, since keys and values are read and converted once for all of them, but where rows are few
 // as many fewer as balance threads.
-constexpr int kMostQueries = 128, kLeastQueries = 32;
+constexpr int kMostQueries = 256, kLeastQueries = 32;
 
 // From this many rows of a sequence on, matrix tiles are quicker than vectors.
 constexpr int kManyRows = 9;

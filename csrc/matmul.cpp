@@ -97,7 +97,7 @@ void pack_tile_rows(const float* x, int64_t stride, int rows, int64_t inputs, in
 
 // Rows and inputs are taken in batches and slabs whose activations stay in the second-level cache while all panels
 // pass by. A batch more unpacks the weights once more, a slab more adds to y once more.
-constexpr int kBatchBlocks = 8;
+constexpr int kBatchBlocks = 16;
 constexpr int64_t kSlabBytes = 1 << 20;
 
 int64_t slab_groups(int rows, int64_t groups) {
@@ -105,6 +105,28 @@ int64_t slab_groups(int rows, int64_t groups) {
   const int64_t most = std::max<int64_t>(1, kSlabBytes / (int64_t{rows} * kRowBytes));
   const int64_t slabs = (groups + most - 1) / most;
   return (groups / slabs + kMultiple - 1) / kMultiple * kMultiple;
+}
+
+// The rows of a step, batch by batch: calls work(task, its first row).
+template <typename Work>
+void for_batches(const Weight& weight, const std::byte* packed, int rows, int most_blocks, std::byte* scratch,
+                 const Work& work) {
+  const int of_block = block_rows(rows), blocks = row_blocks(rows);
+  const int batches = (blocks + most_blocks - 1) / most_blocks;
+  for (int batch = 0; batch < batches; ++batch) {
+    // Whole pairs of blocks, but for the last.
+    const int first = blocks * batch / batches / 2 * 2;
+    const int last = batch + 1 == batches ? blocks : blocks * (batch + 1) / batches / 2 * 2;
+    const int first_row = first * of_block;
+    work(TileTask{.inputs = weight.inputs(),
+                  .rows = std::min(rows, last * of_block) - first_row,
+                  .packed = packed + first_row * row_bytes(RowForm::bf16, weight.inputs()),
+                  .blocks = last - first,
+                  .block_rows = of_block,
+                  .found = reinterpret_cast<float*>(scratch + tile_products().scratch_bytes),
+                  .scratch = scratch},
+         first_row);
+  }
 }
 
 // Adds one batch of rows.
@@ -131,24 +153,34 @@ void multiply_batch(const Weight& weight, TileTask task, const Output& out, int6
 
 void multiply_tiles(const Weight& weight, const std::byte* packed, int rows, const Output& out, int64_t begin,
                     int64_t end, std::byte* scratch) {
-  const int of_block = block_rows(rows), blocks = row_blocks(rows);
-  const int batches = (blocks + kBatchBlocks - 1) / kBatchBlocks;
-  for (int batch = 0; batch < batches; ++batch) {
-    // Whole pairs of blocks, but for the last.
-    const int first = blocks * batch / batches / 2 * 2;
-    const int last = batch + 1 == batches ? blocks : blocks * (batch + 1) / batches / 2 * 2;
-    const int first_row = first * of_block;
-    const TileTask task{.inputs = weight.inputs(),
-                        .rows = std::min(rows, last * of_block) - first_row,
-                        .packed = packed + first_row * row_bytes(RowForm::bf16, weight.inputs()),
-                        .blocks = last - first,
-                        .block_rows = of_block,
-                        .found = reinterpret_cast<float*>(scratch + tile_products().scratch_bytes),
-                        .scratch = scratch};
+  for_batches(weight, packed, rows, kBatchBlocks, scratch, [&](const TileTask& task, int first_row) {
     Output to = out;
     to.y += first_row * out.stride;
     multiply_batch(weight, task, to, begin, end);
-  }
+  });
+}
+
+// Sums have to be whole where they are gated, so there is one slab, and as many rows as leave it in the cache.
+int gated_blocks(const Weight& weight) {
+  const int64_t fitting = kSlabBytes / (kTileRowsMost * row_bytes(RowForm::bf16, weight.inputs()));
+  return static_cast<int>(std::clamp<int64_t>(fitting / 2 * 2, 2, kBatchBlocks));
+}
+
+void gate_tiles(const Weight& gate, const Weight& up, const std::byte* packed, int rows, const GatedOutput& out,
+                int64_t begin, int64_t end, std::byte* scratch) {
+  const auto product = tile_products().product(gate.format());
+  for_batches(gate, packed, rows, gated_blocks(gate), scratch, [&](TileTask task, int first_row) {
+    task.end = gate.inputs() / kGroup;
+    task.panel_count = 2;
+    task.gated = true;
+    for (int64_t panel = begin; panel < end; ++panel) {
+      task.panels[0] = gate.panel(panel);
+      task.panels[1] = up.panel(panel);
+      task.to[0] = destination({out.y, out.stride, out.gate_bias}, gate.outputs(), panel, first_row);
+      task.to[1] = destination({out.y, out.stride, out.up_bias}, up.outputs(), panel, first_row);
+      product(task);
+    }
+  });
 }
 
 #endif
@@ -255,6 +287,17 @@ size_t scratch_bytes(const Weight& weight, int rows) {
     return p.unpacked_bytes + sizeof(float) * batch * p.panels * kPanel;
   }
   return 0;
+}
+
+bool gates(const Weight& gate, const Weight& up, int rows) {
+  return row_form(gate, rows) == RowForm::bf16 && gate.format() == up.format() && gate.outputs() == up.outputs();
+}
+
+void gated_matmul(const Weight& gate, const Weight& up, const std::byte* packed, int rows, const GatedOutput& out,
+                  int64_t begin, int64_t end, std::byte* scratch) {
+#if defined(__x86_64__)
+  gate_tiles(gate, up, packed, rows, out, begin, end, scratch);
+#endif
 }
 
 void matmul(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out, int64_t begin,

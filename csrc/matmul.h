@@ -35,11 +35,26 @@ struct Output {
   bool accumulate = false;
 };
 
+struct GatedOutput {
+  float* y;
+  int64_t stride;
+  const float* gate_bias = nullptr;  // [outputs], or none
+  const float* up_bias = nullptr;
+};
+
+// Whether a product of this many rows can gate as it goes.
+bool gates(const Weight& gate, const Weight& up, int rows);
+
 // Scratch that one thread needs for a product, 64-byte aligned.
 size_t scratch_bytes(const Weight& weight, int rows);
 
 // Computes the outputs of panels [begin, end) for all rows.
 void matmul(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out, int64_t begin,
             int64_t end, std::byte* scratch);
+
+// SwiGLU: y = silu(x Gateᵀ + bias) · (x Upᵀ + bias) for panels [begin, end) of both, where `gates` holds. Rows of y are
+// padded to whole panels.
+void gated_matmul(const Weight& gate, const Weight& up, const std::byte* packed, int rows, const GatedOutput& out,
+                  int64_t begin, int64_t end, std::byte* scratch);
 
 }  // namespace fairlead

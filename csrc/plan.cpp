@@ -214,17 +214,19 @@ void Plan::hold(RowsId out_id, RowsId x_id) {
   append("hold " + std::to_string(x.width), 0, make_hold_stage(*this, out, x));
 }
 
+void Plan::check(const Rows& x, RowsId x_id, const Product& product) {
+  const Rows& out = held(product.out);
+  require(product.weight->inputs() == x.width, "products: a weight does not fit the rows");
+  require(product.weight->outputs() == out.width, "products: a weight does not fit its output");
+  require(out.selected == x.selected && product.out != x_id, "products: an output is the input or has other rows");
+  require(product.bias.empty() || static_cast<int>(product.bias.size()) == out.width,
+          "products: a bias does not fit its output");
+}
+
 void Plan::products(RowsId x_id, std::vector<Product> products) {
   Rows& x = at(x_id);
   require(!products.empty(), "products: none given");
-  for (const Product& product : products) {
-    const Rows& out = held(product.out);
-    require(product.weight->inputs() == x.width, "products: a weight does not fit the rows");
-    require(product.weight->outputs() == out.width, "products: a weight does not fit its output");
-    require(out.selected == x.selected && product.out != x_id, "products: an output is the input or has other rows");
-    require(product.bias.empty() || static_cast<int>(product.bias.size()) == out.width,
-            "products: a bias does not fit its output");
-  }
+  for (const Product& product : products) check(x, x_id, product);
   size_t weight_bytes = 0;
   int64_t outputs = 0;
   for (const Product& product : products) {
@@ -233,6 +235,24 @@ void Plan::products(RowsId x_id, std::vector<Product> products) {
   }
   append("products " + std::to_string(x.width) + " to " + std::to_string(outputs), weight_bytes,
          make_product_stage(*this, x, std::move(products)));
+}
+
+RowsId Plan::gated_products(RowsId x_id, Product gate, Product up) {
+  Rows& x = at(x_id);
+  check(x, x_id, gate);
+  check(x, x_id, up);
+  Rows &gate_out = held(gate.out), &up_out = held(up.out);
+  require(gate_out.width == up_out.width && gate.out != up.out, "gated_products: the outputs do not fit together");
+  require(!gate.accumulate && !up.accumulate, "gated_products: a gate does not add to what was there");
+  const auto gated = std::make_shared<bool>(false);
+  append("gated products " + std::to_string(x.width) + " to " + std::to_string(gate_out.width),
+         gate.weight->bytes() + up.weight->bytes(), make_gated_stage(*this, x, std::move(gate), std::move(up), gated));
+  return computed(gate_out.width, gate_out.selected,
+                  [&gate_out, &up_out, gated](const Step&, int64_t row, float* room) -> const float* {
+                    if (*gated) return gate_out.row(row);
+                    vector_kernels().swiglu(room, gate_out.row(row), up_out.row(row), gate_out.width);
+                    return room;
+                  });
 }
 
 void Plan::attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape) {

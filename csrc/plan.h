@@ -153,6 +153,8 @@ class Plan {
   // Stages. Computes rows and holds them in `out`.
   void hold(RowsId out, RowsId x);
   void products(RowsId x, std::vector<Product> products);
+  // The same of a gate and what it gates, which nothing else may read; returns the computed rows of `swiglu`.
+  RowsId gated_products(RowsId x, Product gate, Product up);
   // Turns q and k, puts k and v into the cache, and attends causally; k is left turned.
   void attention(RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, const AttentionShape& shape);
   // Each row attends to all rows of its sequence, in `heads` heads.
@@ -175,6 +177,7 @@ class Plan {
 
  private:
   void check(const Step& step) const;
+  void check(const Rows& x, RowsId x_id, const Product& product);
   void check_places(const Step& step, int sequence) const;
   void prepare(const Step& step);
   RowsId computed(int width, bool selected, Rows::Compute read);

@@ -16,8 +16,9 @@ constexpr int kGrain = 2;
 
 class ProductStage final : public Stage {
  public:
-  ProductStage(Plan& plan, Rows& x, std::vector<Product> products)
-      : plan_(plan), x_(x), products_(std::move(products)) {
+  // `gated` is null, or the products are a gate's and what it gates.
+  ProductStage(Plan& plan, Rows& x, std::vector<Product> products, std::shared_ptr<bool> gated)
+      : plan_(plan), x_(x), products_(std::move(products)), gated_(std::move(gated)) {
     for (const Product& product : products_) panels_ += round_up(product.weight->panels(), kGrain);
   }
 
@@ -26,7 +27,9 @@ class ProductStage final : public Stage {
     wanted_.fill(false);
     const int threads = plan_.pool().size();
     packing_.set(rows_ > kOwnRows ? rows_ : 0, 1, threads);
-    multiplying_.set(rows_ > 0 ? panels_ : 0, kGrain, threads);
+    if (gated_) *gated_ = rows_ > 0 && gates(*products_[0].weight, *products_[1].weight, rows_);
+    const int64_t panels = gates_now() ? products_[0].weight->panels() : panels_;
+    multiplying_.set(rows_ > 0 ? panels : 0, kGrain, threads);
     if (rows_ == 0) return;
     Workspace& workspace = plan_.workspace();
     for (const Product& product : products_) {
@@ -54,7 +57,7 @@ class ProductStage final : public Stage {
     multiplying_.work_off([&](Range panels) {
       if (!ready) pack(step, {0, rows_}, own.row.data(), packed);
       ready = true;
-      multiply(panels, packed, own.scratch.data());
+      gates_now() ? gate(panels, packed, own.scratch.data()) : multiply(panels, packed, own.scratch.data());
     });
   }
 
@@ -69,6 +72,20 @@ class ProductStage final : public Stage {
                   static_cast<int>(row) + 1, packed[form].data());
       }
     }
+  }
+
+  bool gates_now() const { return gated_ && *gated_; }
+
+  void gate(Range panels, const Workspace::Packed& packed, std::byte* scratch) const {
+    const Product &gate = products_[0], &up = products_[1];
+    Rows& out = plan_.at(gate.out);
+    const GatedOutput output{.y = out.data.data(),
+                             .stride = out.stride,
+                             .gate_bias = gate.bias.empty() ? nullptr : gate.bias.data(),
+                             .up_bias = up.bias.empty() ? nullptr : up.bias.data()};
+    const RowForm form = row_form(*gate.weight, rows_);
+    gated_matmul(*gate.weight, *up.weight, packed[static_cast<int>(form)].data(), rows_, output, panels.begin,
+                 panels.end, scratch);
   }
 
   // The share of each product in a range of the group's panels.
@@ -96,6 +113,7 @@ class ProductStage final : public Stage {
   Plan& plan_;
   Rows& x_;
   std::vector<Product> products_;
+  std::shared_ptr<bool> gated_;
   int64_t panels_ = 0;  // of all products, each rounded up to whole portions
   int rows_ = 0;        // of this step
   Portions packing_, multiplying_;
@@ -105,7 +123,14 @@ class ProductStage final : public Stage {
 }  // namespace
 
 std::unique_ptr<Stage> make_product_stage(Plan& plan, Rows& x, std::vector<Product> products) {
-  return std::make_unique<ProductStage>(plan, x, std::move(products));
+  return std::make_unique<ProductStage>(plan, x, std::move(products), nullptr);
+}
+
+std::unique_ptr<Stage> make_gated_stage(Plan& plan, Rows& x, Product gate, Product up, std::shared_ptr<bool> gated) {
+  std::vector<Product> products;
+  products.push_back(std::move(gate));
+  products.push_back(std::move(up));
+  return std::make_unique<ProductStage>(plan, x, std::move(products), std::move(gated));
 }
 
 }  // namespace fairlead

@@ -12,6 +12,10 @@ std::unique_ptr<Stage> make_hold_stage(Plan& plan, Rows& out, Rows& x);
 
 std::unique_ptr<Stage> make_product_stage(Plan& plan, Rows& x, std::vector<Product> products);
 
+// Products of a gate and of what it gates. The stage says in `gated` whether the step's rows of the gate's output hold
+// the gated product, as they do where kernels make it at once, or both outputs are as they were multiplied.
+std::unique_ptr<Stage> make_gated_stage(Plan& plan, Rows& x, Product gate, Product up, std::shared_ptr<bool> gated);
+
 // `rotations` and the rest are held.
 struct AttentionRows {
   Rows &out, &q, &k, &v, &rotations;

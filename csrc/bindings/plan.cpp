@@ -43,6 +43,13 @@ KvType kv_type(const std::string& name) {
   throw std::invalid_argument("a KV cache is of type f16, f32 or q8, not '" + name + "'");
 }
 
+// (weight, bias or None, out, accumulate)
+Product product(nb::handle item) {
+  const auto [weight, bias, out, accumulate] = nb::cast<std::tuple<nb::object, nb::object, RowsId, bool>>(item);
+  return {nb::cast<const Weight*>(weight), bias.is_none() ? std::vector<float>{} : vector(nb::cast<Floats>(bias)), out,
+          accumulate};
+}
+
 RopeStyle rope_style(const std::string& name) {
   if (name == "halves") return RopeStyle::halves;
   if (name == "interleaved") return RopeStyle::interleaved;
@@ -116,16 +123,16 @@ void bind_building(nb::class_<Plan>& plan) {
           "products",
           [](Plan& self, RowsId x, const nb::list& products) {
             std::vector<Product> group;
-            for (nb::handle item : products) {
-              const auto [weight, bias, out, accumulate] =
-                  nb::cast<std::tuple<nb::object, nb::object, RowsId, bool>>(item);
-              group.push_back({nb::cast<const Weight*>(weight),
-                               bias.is_none() ? std::vector<float>{} : vector(nb::cast<Floats>(bias)), out,
-                               accumulate});
-            }
+            for (nb::handle item : products) group.push_back(product(item));
             self.products(x, std::move(group));
           },
           "x"_a, "products"_a)
+      .def(
+          "gated_products",
+          [](Plan& self, RowsId x, nb::handle gate, nb::handle up) {
+            return self.gated_products(x, product(gate), product(up));
+          },
+          "x"_a, "gate"_a, "up"_a)
       .def(
           "attention",
           [](Plan& self, RowsId out, RowsId q, RowsId k, RowsId v, RowsId rotations, int layer, int heads, float scale,

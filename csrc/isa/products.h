@@ -60,6 +60,7 @@ struct TileTask {
   int panel_count = 0;
   const std::byte* panels[2] = {};
   Destination to[2] = {};
+  bool gated = false;  // what goes to to[0].y is silu(first) · second, over all inputs
 };
 
 // Products of many rows with quantised weights in matrix tiles.

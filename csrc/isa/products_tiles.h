@@ -9,6 +9,7 @@
 #pragma once
 
 #include "isa/products_512.h"
+#include "isa/simd.h"
 
 namespace fairlead {
 namespace {
@@ -206,21 +207,35 @@ struct Sums {
     memory_barrier();
   }
 
-  // Adds the products of one group; the second block's activations lie `next_block` bytes after the first's.
-  FAIRLEAD_INLINE static void add(const std::byte* rows, int64_t next_block, const std::byte* weights) {
+  // Brings in what `add` multiplies: one group of the inputs; the second block's activations lie `next_block` bytes
+  // after the first's.
+  FAIRLEAD_INLINE static void load(const std::byte* rows, int64_t next_block, const std::byte* weights) {
     memory_barrier();
     _tile_stream_loadd(4, rows, 64);
     _tile_loadd(6, weights, 64);
+    if constexpr (Panels == 2) _tile_loadd(7, weights + kTileBytes, 64);
+    if constexpr (Blocks == 2) _tile_stream_loadd(5, rows + next_block, 64);
+  }
+
+  // Adds the products of the group that was loaded.
+  FAIRLEAD_INLINE static void add() {
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (Panels == 2) {
-      _tile_loadd(7, weights + kTileBytes, 64);
-      _tile_dpbf16ps(1, 4, 7);
-    }
-    if constexpr (Blocks == 2) {
-      _tile_stream_loadd(5, rows + next_block, 64);
-      _tile_dpbf16ps(2, 5, 6);
-      if constexpr (Panels == 2) _tile_dpbf16ps(3, 5, 7);
-    }
+    if constexpr (Panels == 2) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (Blocks == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (Blocks == 2 && Panels == 2) _tile_dpbf16ps(3, 5, 7);
+  }
+
+  // The same, and brings in the next one: each operand as soon as the last product of the old one is under way.
+  FAIRLEAD_INLINE static void add_and_load(const std::byte* rows, int64_t next_block, const std::byte* weights) {
+    memory_barrier();
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (Panels == 2) _tile_dpbf16ps(1, 4, 7);
+    _tile_stream_loadd(4, rows, 64);
+    if constexpr (Blocks == 2) _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(6, weights, 64);
+    if constexpr (Blocks == 2 && Panels == 2) _tile_dpbf16ps(3, 5, 7);
+    if constexpr (Panels == 2) _tile_loadd(7, weights + kTileBytes, 64);
+    if constexpr (Blocks == 2) _tile_stream_loadd(5, rows + next_block, 64);
   }
 };
 
@@ -245,8 +260,9 @@ class Results {
 
   FAIRLEAD_INLINE void prefetch(int64_t group) const {
     if (!wanted_) return;
+    const int written = task_.gated ? 1 : Panels;
     for (int64_t row = group * rows_per_group_; row < (group + 1) * rows_per_group_ && row < rows_; ++row) {
-      for (int panel = 0; panel < Panels; ++panel) {
+      for (int panel = 0; panel < written; ++panel) {
         const Destination& to = task_.to[panel];
         __builtin_prefetch(to.y + (first_row_ + row) * to.stride, 1);
       }
@@ -255,6 +271,9 @@ class Results {
 
   FAIRLEAD_INLINE void write(const float* found) const {
     if (!wanted_) return;
+    if constexpr (Panels == 2) {
+      if (task_.gated) return write_gated(found);
+    }
     for (int panel = 0; panel < Panels; ++panel) {
       Destination to = task_.to[panel];
       to.y += first_row_ * to.stride;
@@ -263,6 +282,21 @@ class Results {
   }
 
  private:
+  // As vector.h has swiglu: outputs past the last one are products of zeros, and so come out as zeros.
+  void write_gated(const float* found) const {
+    const Destination& to = task_.to[0];
+    alignas(64) float bias[2][kPanel] = {};
+    for (int panel = 0; panel < Panels; ++panel) {
+      const Destination& of = task_.to[panel];
+      if (of.bias != nullptr) __builtin_memcpy(bias[panel], of.bias, of.outputs * sizeof(float));
+    }
+    for (int row = 0; row < rows_; ++row, found += kFoundWidth) {
+      const Floats gate = Floats::load(found) + Floats::load(bias[0]);
+      const Floats up = Floats::load(found + kPanel) + Floats::load(bias[1]);
+      (gate * sigmoid(gate) * up).store(to.y + (first_row_ + row) * to.stride);
+    }
+  }
+
   const TileTask& task_;
   int first_row_;
   bool wanted_;
@@ -287,24 +321,22 @@ FAIRLEAD_INLINE void make_pass(const TileTask& task, const Pass& pass) {
   const int64_t tile_bytes = task.block_rows * kRowBytes;
   const int64_t block_bytes = task.inputs / kGroup * tile_bytes;
   const std::byte* rows = task.packed + pass.block * block_bytes;
-  if constexpr (Unpack) {
-    const Unpacker<F> one(task.panels[0], task.inputs), two(task.panels[1], task.inputs);
-    for (int64_t group = pass.begin - kAhead; group < pass.end; ++group) {
-      if (group + kAhead < pass.end) {
-        std::byte* tile = scratch_of_group(task, group + kAhead);
-        one.unpack(group + kAhead, tile);
-        if constexpr (Panels == 2) two.unpack(group + kAhead, tile + kTileBytes);
-      }
-      if (group < pass.begin) continue;
-      Tiles::add(rows + group * tile_bytes, block_bytes, scratch_of_group(task, group));
-      results.prefetch(group - pass.begin);
-    }
-  } else {
-    for (int64_t group = pass.begin; group < pass.end; ++group) {
-      Tiles::add(rows + group * tile_bytes, block_bytes, scratch_of_group(task, group));
-      results.prefetch(group - pass.begin);
-    }
+  const Unpacker<F> one(task.panels[0], task.inputs), two(task.panels[1], task.inputs);
+  const auto unpack = [&](int64_t group) {
+    if (!Unpack || group >= pass.end) return;
+    std::byte* tile = scratch_of_group(task, group);
+    one.unpack(group, tile);
+    if constexpr (Panels == 2) two.unpack(group, tile + kTileBytes);
+  };
+  for (int64_t group = pass.begin; group < pass.begin + kAhead; ++group) unpack(group);
+  Tiles::load(rows + pass.begin * tile_bytes, block_bytes, scratch_of_group(task, pass.begin));
+  for (int64_t group = pass.begin; group + 1 < pass.end; ++group) {
+    unpack(group + kAhead);
+    Tiles::add_and_load(rows + (group + 1) * tile_bytes, block_bytes, scratch_of_group(task, group + 1));
+    results.prefetch(group - pass.begin);
   }
+  Tiles::add();
+  results.prefetch(pass.end - 1 - pass.begin);
   Tiles::put(found, task.block_rows);
   results.write(found);
 }

@@ -29,6 +29,7 @@ class ClassificationWishes(TypedDict, total=False):
     """Each a `text` and its `label`."""
     instruction: str
     model: str
+    request_id: str
     user: str
 
 

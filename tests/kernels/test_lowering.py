@@ -33,6 +33,11 @@ class Recorder:
         assert {out for _, _, out, _ in products} <= self.held
         self.stages.append(f"{len(products)} products" + (" added" if products[0][3] else ""))
 
+    def gated_products(self, _x: int, *products: tuple[object, object, int, bool]) -> int:
+        assert {out for _, _, out, _ in products} <= self.held
+        self.stages.append(f"{len(products)} products gated")
+        return self._next()
+
     def attention(self, *rows: int, **_shape: object) -> None:
         assert set(rows) <= self.held
         self.stages.append("attention")
@@ -69,7 +74,7 @@ def stages(plan: ir.Plan) -> list[str]:
     return recorder.stages
 
 
-GATED = ["3 products", "attention", "1 products added", "2 products", "1 products added"]
+GATED = ["3 products", "attention", "1 products added", "2 products gated", "1 products added"]
 PARALLEL = ["4 products", "attention", "1 products added", "1 products added"]
 
 

@@ -18,6 +18,7 @@ from tests.kernels.weights import random_blocks
 F32 = NDArray[np.float32]
 POOL = ThreadPool(2)
 TILES = ("amx", "amx-emulated")
+Q4_K, Q6_K, BF16 = 12, 14, 30  # GGML's numbers
 
 
 def f32_weight(values: F32) -> Weight:
@@ -101,6 +102,33 @@ def test_activations(width: int, seed: int, scale: float) -> None:
     np.testing.assert_allclose(table.output(gelu, 4), expected, rtol=1e-4, atol=1e-6 * scale)
     expected = x * np.vectorize(lambda z: (1 + math.erf(z / math.sqrt(2))) / 2)(x)
     np.testing.assert_allclose(table.output(exact, 4), expected, rtol=1e-6, atol=5e-7 * min(scale, 10))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    formats=st.sampled_from([(Q4_K, Q4_K), (Q6_K, Q6_K), (BF16, BF16), (Q4_K, Q6_K)]),
+    outputs=st.sampled_from([1, 16, 24, 80]),
+    count=st.sampled_from([1, 8, 9, 17, 40, 300]),
+    biased=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_a_gate_is_applied_on_the_way_as_afterwards(
+    formats: tuple[int, int], outputs: int, count: int, biased: bool, seed: int
+) -> None:
+    weights = [
+        Weight(form, random_blocks(form, outputs, 256, seed=seed + i), outputs, 256, POOL)
+        for i, form in enumerate(formats)
+    ]
+    biases = [rows_of(seed, 1, outputs)[0] if biased else None for _ in weights]
+    chosen = Chosen(rows_of(seed, count, 256), KvCache(layers=1, heads=1, head_dim=16, pages=10, type="f32"))
+    plan = chosen.plan
+    buffers = [plan.buffer(outputs) for _ in range(4)]
+    products = [(weights[i % 2], biases[i % 2], buffer, False) for i, buffer in enumerate(buffers)]
+    plan.products(chosen.x, products[:2])
+    afterwards = chosen.hold(plan.swiglu(*buffers[:2]), outputs)
+    on_the_way = chosen.hold(plan.gated_products(chosen.x, *products[2:]), outputs)
+    chosen.run(list(range(count)), list(range(count)), list(range(10)))
+    np.testing.assert_array_equal(plan.rows(on_the_way, count), plan.rows(afterwards, count))
 
 
 HEAD_DIMS = (8, 16, 20, 32, 64, 80, 96, 128, 256)

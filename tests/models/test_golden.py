@@ -7,8 +7,9 @@ costs (to bf16 in AMX tiles, to 16-bit integers elsewhere), and not beyond.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,33 @@ def golden(name: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         return arrays["tokens"], arrays["logits"]
 
 
+@pytest.fixture(scope="module")
+def made(name: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Path]:
+    """The model's file in a format, written once."""
+    folder = tmp_path_factory.mktemp("models")
+
+    @cache
+    def file_in(weight_format: Format) -> Path:
+        make(folder / f"{weight_format.name}.gguf", name, weight_format)
+        return folder / f"{weight_format.name}.gguf"
+
+    return file_in
+
+
+@pytest.fixture(scope="module")
+def referenced(
+    made: Callable[[Format], Path], golden: tuple[NDArray[np.int64], NDArray[np.float32]]
+) -> Callable[[Format], NDArray[np.floating]]:
+    """The reference's logits of the first sequence with weights in a format, computed once."""
+
+    @cache
+    def logits_in(weight_format: Format) -> NDArray[np.floating]:
+        with GGUFFile.open(made(weight_format)) as file:
+            return reference_plan.logits(file, golden[0][0].tolist())
+
+    return logits_in
+
+
 @contextmanager
 def runner(path: Path, kv_type: str = "f32") -> Iterator[NativeRunner]:
     with GGUFFile.open(path) as file:
@@ -61,16 +89,14 @@ def spread(ours: NDArray[np.float32], theirs: NDArray[np.floating]) -> float:
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())
 def test_fp32_logits_are_those_of_transformers(
-    name: str,
     instruction_set: str,
     golden: tuple[NDArray[np.int64], NDArray[np.float32]],
-    tmp_path: Path,
+    made: Callable[[Format], Path],
 ) -> None:
     best = instruction_sets()[-1]
-    make(tmp_path / "tiny.gguf", name)
     set_instruction_set(instruction_set)
     try:
-        with runner(tmp_path / "tiny.gguf") as run:
+        with runner(made(Format.F32)) as run:
             for tokens, expected in zip(*golden, strict=True):
                 assert furthest(logits(run, tokens.tolist()), expected) < 1e-4
     finally:
@@ -89,20 +115,17 @@ def test_the_reference_gives_them_too(
 @pytest.mark.parametrize("instruction_set", instruction_sets())
 @pytest.mark.parametrize("weight_format", list(Format), ids=lambda f: f.name)
 def test_every_format_is_as_good_as_its_weights(
-    name: str,
     weight_format: Format,
     instruction_set: str,
     golden: tuple[NDArray[np.int64], NDArray[np.float32]],
-    tmp_path: Path,
+    made: Callable[[Format], Path],
+    referenced: Callable[[Format], NDArray[np.floating]],
 ) -> None:
-    make(tmp_path / "tiny.gguf", name, weight_format)
-    tokens = golden[0][0].tolist()
-    with GGUFFile.open(tmp_path / "tiny.gguf") as file:
-        expected = reference_plan.logits(file, tokens)
+    expected = referenced(weight_format)
     set_instruction_set(instruction_set)
     try:
-        with runner(tmp_path / "tiny.gguf") as run:
-            ours = logits(run, tokens)
+        with runner(made(weight_format)) as run:
+            ours = logits(run, golden[0][0].tolist())
     finally:
         set_instruction_set(instruction_sets()[-1])
     tiles = instruction_set == "amx" and weight_format not in EXACT
@@ -128,14 +151,13 @@ def test_whole_equals_chunked_and_one_by_one(
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())
 def test_batched_equals_alone(
-    name: str, instruction_set: str, golden: tuple[NDArray[np.int64], NDArray[np.float32]], tmp_path: Path
+    instruction_set: str, golden: tuple[NDArray[np.int64], NDArray[np.float32]], made: Callable[[Format], Path]
 ) -> None:
     """To the last places of fp32; with AMX, whose bf16 tiles take many rows and leave few, within their rounding."""
-    make(tmp_path / "tiny.gguf", name, Format.Q8_0)
     first, second = (row.tolist() for row in golden[0])
     set_instruction_set(instruction_set)
     try:
-        with runner(tmp_path / "tiny.gguf", "f16") as run:
+        with runner(made(Format.Q8_0), "f16") as run:
             alone = [logits(run, first), logits(run, second[:7])]
             together = run.logits(
                 [Chunk(0, first, 0, [5, 2], samples=False), Chunk(1, second[:7], 0, [7], samples=False)]

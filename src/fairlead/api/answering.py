@@ -11,11 +11,11 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from fairlead.api.files import received
 from fairlead.api.multipart import FilesRoute
-from fairlead.api.schemas import Body, Name, UserName
+from fairlead.api.schemas import Body, Name, OwnId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served, Services
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
@@ -48,7 +48,6 @@ _TEMPERATURE: Final = 0.0
 TopK = Annotated[int, Field(ge=1, le=50)]
 Threshold = Annotated[float, Field(ge=-1, le=1)]
 MaxTokens = Annotated[int, Field(ge=1, le=4096)]
-OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
 class AnswerBody(Body):

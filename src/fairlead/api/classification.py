@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, StringConstraints
 
-from fairlead.api.schemas import Body, Name, UserName
+from fairlead.api.schemas import Body, Name, OwnId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
@@ -54,6 +54,7 @@ class ClassifyBody(Body):
     instruction: Instruction = INSTRUCTION
     model: Name | None = None
     stream: bool = False
+    request_id: OwnId | None = None
     user: UserName | None = None
 
     def wish(self, asker: str) -> Wish:
@@ -76,7 +77,7 @@ async def classify(
     body: ClassifyBody, request: Request, services: Served, request_id: RequestId, asker: Asker
 ) -> Response:
     """For each text the likeliest label, and how likely each is."""
-    steps = services.classifications.classify(body.wish(asker), request_id)
+    steps = services.classifications.classify(body.wish(asker), body.request_id or request_id)
     if not body.stream:
         return JSONResponse(classified_json(await while_connected(request, _whole(steps))))
     first = await while_connected(request, anext(steps))  # what is refused has a status of its own

@@ -104,8 +104,7 @@ async def infer_stream(
 @router.post("/cancel", tags=["generation"])
 async def cancel(body: CancelBody, services: Served, proven: Proven) -> JSONResponse:
     """Stop the generation with this id, wherever it is; with a key, only one's own."""
-    of_chat = services.conversations.cancel(body.id, proven)
-    if not of_chat and not services.classifications.cancel(body.id, proven):
+    if not services.conversations.cancel(body.id, proven):
         services.generator.cancel(body.id, proven)
     return JSONResponse({"id": body.id, "cancelled": True})
 

@@ -20,6 +20,8 @@ _MOST_TOKENS: Final = 2**31 - 1
 _MOST_CHOICES: Final = 16
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+"""A client's own id for a request."""
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=1 << 20, fail_fast=True)]
 UserName = Annotated[str, StringConstraints(max_length=checks.MOST_NAME_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]

@@ -146,6 +146,14 @@ class Plan:
     def products(self, x: int, products: list[tuple[Weight, F32 | None, int, bool]]) -> None:
         """Products that share x: weight, bias, out, and whether to add to what out holds."""
 
+    def gated_products(
+        self, x: int, gate: tuple[Weight, F32 | None, int, bool], up: tuple[Weight, F32 | None, int, bool]
+    ) -> int:
+        """The products of a gate and of what it gates, whose outputs nothing else may read; gives the rows of SwiGLU.
+
+        Many rows are gated as they are multiplied, where the kernels can; few where the result is read.
+        """
+
     def attention(
         self,
         out: int,

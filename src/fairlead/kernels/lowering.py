@@ -1,8 +1,8 @@
 """Lowers a model's plan to the stages of the C++ extension, as few and as large as can be.
 
-Products that read the same rows become one stage; a product whose result only goes into a sum is added there at once;
-a norm, an activation or a selection that one stage alone reads is computed where it is read, and never held; and a
-buffer is used again when its value is read no more.
+Products that read the same rows become one stage; a product whose result only goes into a sum is added there at once,
+and a gate's and what it gates are made into SwiGLU's on the way; a norm, an activation or a selection that one stage
+alone reads is computed where it is read, and never held; and a buffer is used again when its value is read no more.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class _Lowering:
         self._stages_left = Counter({value: len(readers) for value, readers in self._readers.items()})
         self._stages_left[plan.output] += 1
         self._computed: dict[ir.Value, ir.Op] = {}
+        self._gated: dict[ir.Value, int] = {}  # by the gate, the rows of its SwiGLU
         self._free: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
 
     def emit(self, group: tuple[ir.Op, ...]) -> None:
@@ -112,7 +113,10 @@ class _Lowering:
                 self._add_product(linear, add)
             case (ir.Linear() as first, *_):
                 products = [self._product(op, self._take(op.out)) for op in group if isinstance(op, ir.Linear)]
-                self._target.products(self.rows[first.x], products)
+                if self._is_gated(group):
+                    self._gated[first.out] = self._target.gated_products(self.rows[first.x], *products)
+                else:
+                    self._target.products(self.rows[first.x], products)
             case (ir.Attention() | ir.BidirectionalAttention() as op,):
                 self._attend(op)
             case (op,) if self._is_read_once(op.out):
@@ -125,6 +129,15 @@ class _Lowering:
             case _:
                 raise AssertionError(f"no stage is made of {group}")
         self._release(group)
+
+    def _is_gated(self, group: tuple[ir.Op, ...]) -> bool:
+        """Whether these are a gate and what it gates, which SwiGLU alone reads."""
+        readers = [self._readers[op.out] for op in group]
+        match readers[0]:
+            case [(ir.SwiGLU() as op,)]:
+                return [op.gate, op.up] == [linear.out for linear in group] and readers[1] == readers[0]
+            case _:
+                return False
 
     def _is_read_once(self, value: ir.Value) -> bool:
         """Whether one stage alone reads these rows, and can do with rows that are not held."""
@@ -181,7 +194,8 @@ class _Lowering:
             case ir.Add():
                 return target.add(at[op.a], at[op.b])
             case ir.SwiGLU():
-                return target.swiglu(at[op.gate], at[op.up])
+                gated = self._gated.pop(op.gate, None)
+                return target.swiglu(at[op.gate], at[op.up]) if gated is None else gated
             case ir.GELU():
                 return target.gelu(at[op.x])
             case ir.ExactGELU():

@@ -159,12 +159,11 @@ class Classifications:
         self._users = users
         self._metrics = metrics
         self._scores = _Scores()
-        self._under_way: list[_Work] = []
 
     async def classify(self, wish: Wish, request_id: str) -> AsyncGenerator[Progress | Labelled | Classified]:
         """Each text's label as it is found, with the progress, and last of all the whole. Closing it stops the work.
 
-        `cancel` with this id ends it too, with what there is.
+        `cancel` of the generator with this id ends it too, with what there is.
 
         Raises:
             InvalidRequest: no labels or texts, empty ones, or labels that are there twice.
@@ -176,20 +175,10 @@ class Classifications:
         user = self._users.find(wish.user)
         async with self._generator.admit(asking) as lease:  # one place for all of it, whatever it takes
             work = _Work(wish, request_id, user, lease, self._metrics, self._scores)
-            self._under_way.append(work)
-            try:
+            with self._generator.cancellable(request_id, user.name, work.cancel):
                 async with aclosing(work.steps()) as steps:
                     async for step in steps:
                         yield step
-            finally:
-                self._under_way.remove(work)
-
-    def cancel(self, request_id: str, owner: str | None = None) -> bool:
-        """End the work under this id, only `owner`'s where one is given; whether there was any."""
-        found = [w for w in self._under_way if w.request_id == request_id and owner in (None, w.user.name)]
-        for work in found:
-            work.cancel()
-        return bool(found)
 
 
 class _Scores:
