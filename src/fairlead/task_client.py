@@ -20,8 +20,8 @@ from fairlead.task_info import (
 )
 
 SummaryStep = TaskProgress | Text | Summary
-ClassificationStep = TaskProgress | Labelled | Classification
 AnswerStep = TaskProgress | AnswerSources | Text | TextAnswer
+ClassificationStep = TaskProgress | Labelled | Classification
 
 
 class Tasks:
@@ -58,27 +58,6 @@ class Tasks:
             async for step in _summary_steps(events):
                 yield step
 
-    async def classify(
-        self,
-        texts: Sequence[str],
-        labels: Sequence[str | Mapping[str, str]],
-        **wishes: Unpack[ClassificationWishes],
-    ) -> AsyncGenerator[ClassificationStep]:
-        """The progress and each text's label as it is found, and last of all the whole.
-
-        A label is its name, or a mapping of `name` and `description`. Closing the iterator stops the work.
-        """
-        body = {"texts": texts, "labels": labels, "stream": True, **wishes}
-        async with self._client.stream("POST", "/classify", body=body) as events:
-            async for event in events:
-                match event.name:
-                    case "progress":
-                        yield decode(event.data, TaskProgress)
-                    case "result":
-                        yield decode(event.data, Labelled)
-                    case "done":
-                        yield decode(event.data, Classification)
-
     async def answer(
         self,
         question: str,
@@ -112,6 +91,27 @@ class Tasks:
         async with self._client.stream("POST", "/answer/file", query=query, files=files) as events:
             async for step in _answer_steps(events):
                 yield step
+
+    async def classify(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str | Mapping[str, str]],
+        **wishes: Unpack[ClassificationWishes],
+    ) -> AsyncGenerator[ClassificationStep]:
+        """The progress and each text's label as it is found, and last of all the whole.
+
+        A label is its name, or a mapping of `name` and `description`. Closing the iterator stops the work.
+        """
+        body = {"texts": texts, "labels": labels, "stream": True, **wishes}
+        async with self._client.stream("POST", "/classify", body=body) as events:
+            async for event in events:
+                match event.name:
+                    case "progress":
+                        yield decode(event.data, TaskProgress)
+                    case "result":
+                        yield decode(event.data, Labelled)
+                    case "done":
+                        yield decode(event.data, Classification)
 
 
 async def _answer_steps(events: AsyncIterator[Event]) -> AsyncGenerator[AnswerStep]:

@@ -62,25 +62,6 @@ class Summary(msgspec.Struct, frozen=True):
     timing: TaskTiming
 
 
-class Labelled(msgspec.Struct, frozen=True):
-    """A text's likeliest label, and how likely each is; `index` says which text, in a stream."""
-
-    label: str
-    probabilities: dict[str, float]
-    index: int = 0
-
-
-class Classification(msgspec.Struct, frozen=True):
-    """Texts under their labels, in their order; None for one that was not reached before the work was cancelled."""
-
-    id: str
-    model: str
-    results: list[Labelled | None]
-    finish_reason: str
-    usage: Usage
-    timing: TaskTiming
-
-
 class AnswerWishes(TypedDict, total=False):
     """How a question is to be answered; what is left out is the server's default."""
 
@@ -143,3 +124,22 @@ class TextAnswer(msgspec.Struct, frozen=True):
     finish_reason: str
     usage: Usage
     timing: AnswerTiming
+
+
+class Labelled(msgspec.Struct, frozen=True):
+    """A text's likeliest label, and how likely each is; `index` says which text, in a stream."""
+
+    label: str
+    probabilities: dict[str, float]
+    index: int = 0
+
+
+class Classification(msgspec.Struct, frozen=True):
+    """Texts under their labels, in their order; None for one that was not reached before the work was cancelled."""
+
+    id: str
+    model: str
+    results: list[Labelled | None]
+    finish_reason: str
+    usage: Usage
+    timing: TaskTiming

@@ -101,9 +101,12 @@ def stop(server: Server) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, starter_model: Path) -> Iterator[Server]:
-    """One server for all tests that leave it as they found it."""
-    running = start(tmp_path_factory.mktemp("home"), starter_model)
+def server(tmp_path_factory: pytest.TempPathFactory, starter_model: Path, embedding_model: Path) -> Iterator[Server]:
+    """One server for all tests that leave it as they found it; it embeds, too."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "models").mkdir()
+    (home / "models" / embedding_model.parent.name).symlink_to(embedding_model.parent)
+    running = start(home, starter_model)
     yield running
     stop(running)
 

@@ -65,8 +65,13 @@ function headers(): Record<string, string> {
   return name === "" ? {} : { "X-Fairlead-User": String.fromCharCode(...new TextEncoder().encode(name)) };
 }
 
+/** Told how much of a form is on the server. */
+export type OnSent = (sent: number, total: number) => void;
+
 interface Options {
   body?: unknown;
+  /** Sent in place of a body, and followed on its way. */
+  form?: { files: readonly File[]; onSent: OnSent };
   signal?: AbortSignal | undefined;
   keepalive?: boolean;
   /** An id of our own for the request. */
@@ -75,15 +80,17 @@ interface Options {
 
 /** The answer, whatever its status. */
 async function exchange(method: string, path: string, options: Options = {}): Promise<Response> {
-  const { body, signal, keepalive = false, request } = options;
+  const { body, form, signal, keepalive = false, request } = options;
+  const given = {
+    ...headers(),
+    ...(body !== undefined && { "Content-Type": "application/json" }),
+    ...(request !== undefined && { "X-Request-Id": request }),
+  };
+  if (form !== undefined) return sendForm(method, path, given, form, signal);
   try {
     return await fetch(path, {
       method,
-      headers: {
-        ...headers(),
-        ...(body !== undefined && { "Content-Type": "application/json" }),
-        ...(request !== undefined && { "X-Request-Id": request }),
-      },
+      headers: given,
       body: body === undefined ? null : JSON.stringify(body),
       signal: signal ?? null,
       keepalive,
@@ -94,6 +101,51 @@ async function exchange(method: string, path: string, options: Options = {}): Pr
     if (signal?.aborted) throw error;
     throw new Unreachable();
   }
+}
+
+/** As `fetch`, which cannot tell how far an upload is: hence the older way. */
+function sendForm(
+  method: string,
+  path: string,
+  given: Record<string, string>,
+  { files, onSent }: NonNullable<Options["form"]>,
+  signal?: AbortSignal,
+): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const bytes = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = bytes.writable.getWriter();
+    const fail = (error: Error): void => {
+      reject(error);
+      void writer.abort(error).catch(() => undefined); // whoever reads it is told
+    };
+    let read = 0;
+    const readOn = (): void => {
+      const text = request.responseText.slice(read);
+      read += text.length;
+      void writer.write(new TextEncoder().encode(text)).catch(() => undefined); // nobody reads it any more
+    };
+    request.open(method, path);
+    for (const [name, value] of Object.entries(given)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => onSent(event.loaded, event.total);
+    request.onreadystatechange = () => {
+      if (request.readyState !== XMLHttpRequest.HEADERS_RECEIVED) return;
+      const body = [204, 205, 304].includes(request.status) ? null : bytes.readable;
+      const retry = request.getResponseHeader("Retry-After");
+      resolve(new Response(body, { status: request.status, headers: retry === null ? {} : { "Retry-After": retry } }));
+    };
+    request.onprogress = readOn;
+    request.onload = () => {
+      readOn();
+      void writer.close().catch(() => undefined);
+    };
+    request.onerror = () => fail(new Unreachable());
+    request.onabort = () => fail(new DOMException("It was left.", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort());
+    const form = new FormData();
+    for (const file of files) form.append("file", file);
+    request.send(form);
+  });
 }
 
 /** The answer, where it is a good one; otherwise Refused. */
@@ -115,12 +167,14 @@ function refusal(status: number, text: string, retryAfter: string | null): Refus
   return new Refused(status, body ?? unknown, retryAfter === null ? null : Number(retryAfter));
 }
 
-async function ask<T>(method: string, path: string, options?: Options): Promise<T> {
+/** What it answers, as JSON. */
+export async function ask<T>(method: string, path: string, options?: Options): Promise<T> {
   const response = await send(method, path, options);
   return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
-async function* stream(method: string, path: string, options?: Options): AsyncGenerator<ServerEvent> {
+/** The events that it answers with. */
+export async function* stream(method: string, path: string, options?: Options): AsyncGenerator<ServerEvent> {
   const response = await send(method, path, options);
   if (response.body === null) throw new Unreachable();
   try {
@@ -131,7 +185,8 @@ async function* stream(method: string, path: string, options?: Options): AsyncGe
   }
 }
 
-function query(fields: Record<string, string | number | null | undefined>): string {
+/** Fields as a query; those that say nothing are left out. */
+export function query(fields: Record<string, string | number | null | undefined>): string {
   const given = Object.entries(fields).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return given.length === 0 ? "" : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
 }
@@ -191,7 +246,7 @@ async function followed(path: string, body: object, onProgress: (progress: Progr
 }
 
 /** A stream's `error` event; the status has been sent by then. */
-function failure(data: string): Refused {
+export function failure(data: string): Refused {
   return new Refused(200, (JSON.parse(data) as { error: ErrorBody }).error, null);
 }
 
@@ -283,28 +338,9 @@ export const files = async (chatId: number, signal?: AbortSignal): Promise<ChatF
 export const removeFile = (chatId: number, fileId: number): Promise<void> =>
   ask("DELETE", `/chats/${chatId}/files/${fileId}`);
 
-/** Sends a file. `fetch` cannot tell how far an upload is, hence the older way. */
-export function uploadFile(
-  chatId: number,
-  file: File,
-  onProgress: (sent: number, total: number) => void,
-  signal: AbortSignal,
-): Promise<ChatFile> {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", `/chats/${chatId}/files`);
-    for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
-    request.onerror = () => reject(new Unreachable());
-    request.onabort = () => reject(new DOMException("The upload was cancelled.", "AbortError"));
-    request.onload = () => {
-      const [stored] = request.status < 300 ? (JSON.parse(request.responseText) as { files: ChatFile[] }).files : [];
-      if (stored !== undefined) resolve(stored);
-      else reject(refusal(request.status, request.responseText, null));
-    };
-    signal.addEventListener("abort", () => request.abort());
-    const form = new FormData();
-    form.append("file", file);
-    request.send(form);
-  });
+/** Sends a file. */
+export async function uploadFile(chatId: number, file: File, onSent: OnSent, signal: AbortSignal): Promise<ChatFile> {
+  const form = { files: [file], onSent };
+  const { files: stored } = await ask<{ files: [ChatFile] }>("POST", `/chats/${chatId}/files`, { form, signal });
+  return stored[0];
 }

@@ -1,5 +1,6 @@
 /** What the keyboard does, everywhere on the page. */
 
+import { TASKS } from "./lib/tasks";
 import { chats } from "./stores/chats.svelte";
 import { opened } from "./stores/conversation.svelte";
 import { view } from "./stores/view.svelte";
@@ -8,7 +9,7 @@ interface Shortcut {
   keys: string;
   does: string;
   matches: (event: KeyboardEvent) => boolean;
-  run: () => void;
+  run: () => unknown;
   /** Also while something is being written. */
   always: boolean;
 }
@@ -33,6 +34,12 @@ function withAlt(key: string) {
   return (event: KeyboardEvent): boolean => event.key === key && event.altKey && !event.ctrlKey && !event.metaKey;
 }
 
+/** By the key's place: with Alt and Shift some keyboards write other signs. */
+function withAltShift(code: string) {
+  return (event: KeyboardEvent): boolean =>
+    event.code === code && event.altKey && event.shiftKey && !event.ctrlKey && !event.metaKey;
+}
+
 function step(by: number): void {
   const at = chats.list.findIndex((chat) => chat.chat_id === view.chatId);
   const next = chats.list[at < 0 ? 0 : at + by];
@@ -44,19 +51,25 @@ function escape(): void {
   const conversation = opened.current;
   if (conversation.editing !== null) conversation.editing = null;
   else if (view.listOpen) view.listOpen = false;
+  else if (view.task !== null) view.taskPage?.stop() || (view.panel = null);
   else if (conversation.answering !== null) void conversation.stop();
   else view.panel = null;
 }
+
+const TASK_KEYS = { answer: "Q", summarize: "S", search: "F", classify: "C" } as const;
 
 export const SHORTCUTS: readonly Shortcut[] = [
   { keys: `${MOD} Shift O`, does: "New conversation", always: true, matches: withMod("o", true), run: () => { view.open(null); focus("composer"); } },
   { keys: `${MOD} K`, does: "Search conversations", always: true, matches: withMod("k", false), run: () => { view.listOpen = true; focus("search"); } },
   { keys: "Alt ↑", does: "Conversation above", always: true, matches: withAlt("ArrowUp"), run: () => step(-1) },
   { keys: "Alt ↓", does: "Conversation below", always: true, matches: withAlt("ArrowDown"), run: () => step(1) },
-  { keys: "/", does: "Go to the message field", always: false, matches: plain("/"), run: () => focus("composer") },
+  { keys: "/", does: "Go to the field", always: false, matches: plain("/"), run: () => focus(view.task === null ? "composer" : "task-field") },
   { keys: `${MOD} M`, does: "Models", always: true, matches: withMod("m", false), run: () => (view.modelsOpen = true) },
-  { keys: `${MOD} ,`, does: "Settings of the conversation", always: true, matches: withMod(",", false), run: () => view.toggle("settings") },
-  { keys: "Esc", does: "Stop the answer, or close what is open", always: true, matches: plain("Escape"), run: escape },
+  { keys: `${MOD} ,`, does: "Settings of the conversation", always: true, matches: withMod(",", false), run: () => view.task === null && view.toggle("settings") },
+  ...TASKS.map(({ task, label }) => ({
+    keys: `Alt Shift ${TASK_KEYS[task]}`, does: label, always: true, matches: withAltShift(`Key${TASK_KEYS[task]}`), run: () => view.openTask(task),
+  })),
+  { keys: "Esc", does: "Stop what goes on, or close what is open", always: true, matches: plain("Escape"), run: escape },
   { keys: "?", does: "These shortcuts", always: false, matches: plain("?"), run: () => (view.shortcutsOpen = true) },
 ];
 

@@ -46,6 +46,24 @@ describe("a turn", () => {
     expect(server.to("POST", /messages/)[0]?.body).toEqual({ prompt: "Why?" });
   });
 
+  it("goes behind what is still being read, and is not overwritten by what was read before it", async () => {
+    const read: (() => void)[] = [];
+    const old = chat(7, [message(3, "user", "Before?"), message(4, "assistant", "Before.")]);
+    server.on("GET", /^\/chats\/7$/, () => new Promise((resolve) => read.push(() => resolve(json(old)))));
+    server.on("POST", /messages$/, () => new Promise<Response>(() => undefined));
+    const talk = await conversation(7);
+    void talk.load();
+    void talk.send("Why?");
+    await vi.waitFor(() => expect(read).toHaveLength(1));
+    read[0]?.();
+    await vi.waitFor(() => expect(talk.messages.map((one) => one.content)).toEqual(["Before?", "Before.", "Why?", ""]));
+    const again = talk.load();
+    read[1]?.();
+    await again;
+    expect(talk.messages).toHaveLength(4);
+    expect(server.to("POST", /messages/)).toHaveLength(1);
+  });
+
   it("that is refused gives the words back", async () => {
     server.on("POST", /messages$/, refused(429, "queue_full", "Too many requests wait."));
     const talk = await conversation(7);

@@ -110,9 +110,9 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
     app.include_router(openai.router)
     app.include_router(embedding_routes.router)
     app.include_router(summaries.router)
-    app.include_router(classification.router)
     app.include_router(answering.router)
     app.include_router(collections.router)
+    app.include_router(classification.router)
     reference.install(app)
     has_page = page.install(app)
     return app
@@ -166,8 +166,8 @@ def _services(settings: Settings, registry: Registry) -> Services:
         conversations=Conversations(store.database, generator, live, composer, titles),
         documents=documents,
         summaries=Summaries(generator),
-        classifications=Classifications(generator, users, metrics),
         collections=searched,
         tables=Tables(),
         answers=Answers(generator, embeddings, searched),
+        classifications=Classifications(generator, users, metrics),
     )

@@ -46,10 +46,10 @@ class Services:
     conversations: Conversations
     documents: ChatDocuments
     summaries: Summaries
-    classifications: Classifications
     collections: Collections
     tables: Tables
     answers: Answers
+    classifications: Classifications
     started_at: float = field(default_factory=time.monotonic)
 
     async def person(self, asker: str, user: str | None = None) -> int:

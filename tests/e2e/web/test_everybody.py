@@ -65,6 +65,44 @@ def account(page: Page) -> None:
     expect(page.get_by_role("menu")).to_be_visible()
 
 
+def task(page: Page, key: str, name: str) -> None:
+    page.keyboard.press(f"Alt+Shift+{key}")
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+
+
+def summarize(page: Page) -> None:
+    task(page, "S", "Summarise")
+    page.get_by_label("Text").fill(f"A rope that chafes wears out. {'W' * 300}")
+    page.get_by_role("button", name="Summarise").click()
+    expect(page.get_by_role("region", name="Summary").get_by_role("list", name="Figures")).to_be_visible()
+
+
+def answer(page: Page) -> None:
+    task(page, "Q", "Answer")
+    page.get_by_label("Question").fill("What wears out?")
+    page.get_by_label("Text", exact=True).fill(f"A rope that chafes wears out. {'W' * 300}")
+    page.get_by_label("Least score").fill("-1")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(page.get_by_role("region", name="Answer").get_by_role("list", name="Sources")).to_be_visible()
+
+
+def new_collection(page: Page) -> None:
+    task(page, "F", "Collections")
+    page.get_by_label("Table", exact=True).set_input_files(
+        {"name": "log.csv", "mimeType": "text/csv", "buffer": b"ship,note\nAda,Ropes chafed\nVega,Soup again\n"}
+    )
+    expect(page.get_by_role("region", name="The first rows")).to_be_visible()
+
+
+def search(page: Page) -> None:
+    task(page, "F", "Collections")
+    page.get_by_role("link", name="topics").click()
+    page.get_by_label("What the rows are to be about").fill("knots")
+    page.get_by_text("Filters").click()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("region", name="Found rows").get_by_role("listitem").first).to_be_visible()
+
+
 SCREENS: dict[str, Callable[[Page], None]] = {
     "conversation": conversation,
     "models": models,
@@ -77,6 +115,18 @@ SCREENS: dict[str, Callable[[Page], None]] = {
     "account": account,
     "undo": undo,  # the last: what is deleted is gone with its page
 }
+
+
+def classify(page: Page) -> None:
+    task(page, "C", "Classify")
+    page.get_by_label("Texts").fill(f"It rained.\n{'W' * 300}")
+    page.get_by_label("Labels").fill(f"weather\n{'ships' * 30}")
+    page.get_by_text("Examples and instruction").click()
+    page.get_by_role("button", name="Classify", exact=True).click()
+    expect(page.get_by_role("region", name="Classified texts").get_by_role("row")).to_have_count(3)
+
+
+TASK_SCREENS = (summarize, answer, new_collection, search, classify)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -96,6 +146,9 @@ def test_axe_finds_nothing_on_any_screen(web: Web, quick: Served, axe: Axe, sche
     page.goto(quick.url)
     expect(page.get_by_text("What shall we look into")).to_be_visible()
     problems["new"] = axe(page)
+    for show in TASK_SCREENS:
+        show(page)
+        problems[show.__name__] = axe(page)
     page.close()
     door = web.open(quick.url, name=None, color_scheme=scheme)
     expect(door.get_by_label("Your name")).to_be_visible()
@@ -166,6 +219,10 @@ def test_fits_from_a_phone_to_4k(web: Web, quick: Served, width: int, height: in
     measure = answers(page).locator(".prose").bounding_box()
     assert measure is not None
     assert measure["width"] <= 46 * 16, "lines too long to read"
+    for show in TASK_SCREENS:
+        show(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator(".frame").evaluate("frame => frame.scrollWidth - frame.clientWidth") == 0, show.__name__
 
 
 def test_text_of_either_direction(web: Web, quick: Served) -> None:

@@ -28,3 +28,13 @@ export function growing(area: HTMLTextAreaElement): () => void {
   fit();
   return () => area.removeEventListener("input", fit);
 }
+
+const SEEN_PX = 240;
+
+/** Brings the beginning of what has come into being into sight, where it is below it; what was written above stays as far as it can. */
+export function seen(element: HTMLElement): void {
+  const frame = element.closest(".frame");
+  if (frame === null) return;
+  const { top, height } = element.getBoundingClientRect();
+  frame.scrollTop += Math.max(0, top + Math.min(height, SEEN_PX) - frame.getBoundingClientRect().bottom);
+}

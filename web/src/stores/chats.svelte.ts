@@ -117,7 +117,7 @@ class Chats {
 
   #hide(id: number): void {
     this.#hidden.add(id);
-    if (view.chatId === id) view.open(null);
+    if (view.chatId === id) view.become(null);
   }
 
   async #read(after: ChatSummary | null): Promise<void> {
@@ -147,7 +147,7 @@ class Chats {
   #forget(id: number): void {
     this.#all = this.#all.filter((chat) => chat.chat_id !== id);
     this.#hidden.delete(id);
-    if (view.chatId === id) view.open(null);
+    if (view.chatId === id) view.become(null);
   }
 
   #put(changed: ChatSummary): void {

@@ -33,6 +33,8 @@ export class Conversation {
   /** When what was set so far is the server's, one change after the other: what is asked next is answered by it. */
   #saved: Promise<void> = Promise.resolve();
   #created: Promise<number> | null = null;
+  /** When what is being read of it is there: a turn goes behind it. */
+  #read: Promise<void> = Promise.resolve();
   /** What a message was called when it was first drawn: it stays in place when the server numbers it. */
   #keys = new Map<number, number>();
   /** The last number that was given to a message before the server did; these are below 0. */
@@ -51,11 +53,17 @@ export class Conversation {
   }
 
   /** Read it from the server, and take up an answer that goes on. */
-  async load(): Promise<void> {
-    if (this.id === null || this.answering !== null) return;
+  load(): Promise<void> {
+    if (this.id === null || this.#busy) return Promise.resolve();
+    this.#read = this.#load(this.id);
+    return this.#read;
+  }
+
+  async #load(id: number): Promise<void> {
     this.loading = this.messages.length === 0;
     try {
-      const chat = await api.chat(this.id);
+      const chat = await api.chat(id);
+      if (this.#busy) return; // a turn was sent meanwhile: in its end all is read again
       this.problem = null;
       this.#take(chat);
       if (chat.running !== null) this.#takeUp(chat.running);
@@ -85,7 +93,8 @@ export class Conversation {
 
   // ---- turns ----------------------------------------------------------------------------------------
 
-  send(prompt: string): Promise<void> {
+  async send(prompt: string): Promise<void> {
+    if (this.loading) await this.#read;
     return this.#turn({ prompt }, this.messages, prompt);
   }
 
@@ -148,6 +157,11 @@ export class Conversation {
         if (asked !== null && this.draft === "") this.draft = asked; // nothing that was written is lost
       }
     }
+  }
+
+  /** Whether a turn is under way, or about to be. */
+  get #busy(): boolean {
+    return this.answering !== null || this.messages.some((message) => message.message_id < 0);
   }
 
   #before(message: Message): Message[] {
@@ -281,7 +295,7 @@ class Opened {
   /** A conversation has come to be on the server. */
   adopt(conversation: Conversation, id: number): void {
     this.#kept.set(id, conversation);
-    if (conversation === this.current) view.open(id);
+    if (conversation === this.current) view.become(id);
   }
 
   #forget(): void {
