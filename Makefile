@@ -12,7 +12,7 @@ TEST_HOME := $(CURDIR)/build/home
 BIN := .venv/bin
 PYTEST := FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q
 # Tests in which nothing is timed, two at a time; the others would be slower than they say they must be.
-ARITHMETIC := tests/kernels tests/models tests/gguf tests/peers tests/storage
+ARITHMETIC := tests/kernels tests/models tests/gguf tests/storage
 NONE_CHOSEN := 5
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --progress-bar off
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
