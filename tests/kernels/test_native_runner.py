@@ -163,7 +163,7 @@ def test_the_times_of_stages_cover_a_step_and_name_its_weights(runner: NativeRun
     chunk = Chunk(1, PROMPT, 0, pages_for(len(PROMPT)), True)
     stages = runner.stage_times([chunk])
     assert sum(stage.weight_bytes for stage in stages) == runner.weight_bytes
-    assert {stage.name.split(" ")[0] for stage in stages} == {"hold", "products", "attention"}
+    assert {stage.name.split(" ")[0] for stage in stages} == {"hold", "products", "gated", "attention"}
     assert all(stage.seconds > 0 for stage in stages)
 
 
