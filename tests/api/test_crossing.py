@@ -20,6 +20,8 @@ SHARED = {"/models/{name}", "/v1/models/{name}"}
 BODIES = {
     ("PATCH", "/chats/{chat_id}"): {"title": "mine now"},
     ("POST", "/chats/{chat_id}/messages"): {"prompt": "Hi"},
+    ("POST", "/collections/{name}/rows"): {"rows": [{"text": "mine"}]},
+    ("POST", "/collections/{name}/search"): {"query": "secret"},
 }
 
 
@@ -44,7 +46,10 @@ def test_every_route_crossed(people: tuple[httpx.Client, httpx.Client], tmp_path
     attached = anna.post(f"/chats/{chat}/files", files={"file": ("a.txt", b"secret")})
     assert attached.status_code == 201, attached.text
     file_id = attached.json()["files"][0]["file_id"]
-    names = {"chat_id": chat, "file_id": file_id}
+    made = anna.post("/collections", json={"name": "hers", "rows": [{"text": "secret"}]})
+    assert made.status_code == 201, made.text
+    names = {"chat_id": chat, "file_id": file_id, "name": "hers", "row_id": 1}
+    unknown = {"chat_id": 999, "file_id": 999, "name": "none", "row_id": 999}
     crossed = paths(tmp_path)
     assert len(crossed) >= 10
     for method, path in crossed:
@@ -55,12 +60,16 @@ def test_every_route_crossed(people: tuple[httpx.Client, httpx.Client], tmp_path
             sent = {"json": BODIES[method, path]} if (method, path) in BODIES else {}
         answers = [
             ben.request(method, path.format(**ids) + "?user=anna", **sent)  # type: ignore[arg-type]  # a test's own
-            for ids in (names, {"chat_id": 999, "file_id": 999})
+            for ids in (names, unknown)
         ]
         assert [answer.status_code for answer in answers] == [404, 404], (method, path, answers[0].text)
-        told = [re.sub(r"\d+", "N", answer.json()["error"]["message"]) for answer in answers]
+        told = [re.sub(r"\d+|hers|none", "N", answer.json()["error"]["message"]) for answer in answers]
         assert told[0] == told[1], (method, path)
     assert anna.get(f"/chats/{chat}").json()["title"] == "secret"
+    assert anna.get("/collections/hers").json()["row_count"] == 1
+    assert [found["name"] for found in ben.get("/collections", params={"user": "anna"}).json()["collections"]] == [
+        "topics"
+    ]
     assert ben.get("/history", params={"user": "anna", "q": "secret"}).json()["chats"] == []
     assert ben.get("/fetch", params={"user": "anna", "chat_id": chat}).status_code == 404
     body = {"user": "anna", "chat_id": chat, "prompt": "Hi"}

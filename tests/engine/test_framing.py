@@ -37,6 +37,8 @@ from fairlead.engine.messages import (
     Progress,
     Sampling,
     Scheduling,
+    Score,
+    Scored,
     Stats,
     Timing,
     Token,
@@ -66,6 +68,7 @@ COMMANDS: list[Command] = [
         public_tokens=1,
     ),
     Embed(id=2, texts=[[1, 2], [3]], client=7, weight=2.5),
+    Score(id=3, tokens=[1, 2], continuations=[[3], [4, 5]], client=7, priority="high", salt=1, public_tokens=1),
     Cancel(1, "stop"),
 ]
 STATS = Stats(
@@ -99,6 +102,7 @@ EVENTS: list[Event] = [
     Token(1, 7, -0.5, [(7, -0.5), (8, -1.5)]),
     Finished(1, "length", Usage(3, 4), Timing(0.1, 0.2, 0.3)),
     Embedded(2, b"\0\xff" * 4, Usage(3, 0), Timing(0.1, 0.2, 0.0)),
+    Scored(3, [-0.5, -7.25], [1, 2], Usage(5, 0), Timing(0.1, 0.2, 0.3)),
     Failed(1, "prompt_too_long", "too long"),
     STATS,
 ]
