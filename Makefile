@@ -11,8 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TEST_HOME := $(CURDIR)/build/home
 BIN := .venv/bin
 PYTEST := FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q
-# Tests in which nothing is timed, two at a time; the others would be slower than they say they must be.
-ARITHMETIC := tests/kernels tests/models tests/gguf tests/storage
+# Tests of whole programs, some of which are timed, one at a time; all others two at a time.
+ALONE := tests/e2e tests/bench
 NONE_CHOSEN := 5
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --progress-bar off
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
@@ -40,8 +40,8 @@ test: check model
 ifneq ($(findstring tests/,$(ARGS)),)
 	@$(PYTEST) $(ARGS)
 else
-	@$(PYTEST) -n 2 --dist worksteal $(ARITHMETIC) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
-	@$(PYTEST) $(addprefix --ignore=,$(ARITHMETIC)) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
+	@$(PYTEST) -n 2 --dist worksteal $(addprefix --ignore=,$(ALONE)) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
+	@$(PYTEST) $(ALONE) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
 endif
 
 check: .venv/dev build
