@@ -11,8 +11,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TEST_HOME := $(CURDIR)/build/home
 BIN := .venv/bin
 PYTEST := FAIRLEAD_TEST_HOME=$(TEST_HOME) $(BIN)/python -m pytest -q
-# Tests of whole programs, some of which are timed, one at a time; all others two at a time.
-ALONE := tests/e2e tests/bench
+# Tests run two at a time, those of whole programs by files, which share a server and a browser; what is timed alone.
+WHOLE := tests/e2e
+ALONE := tests/e2e/web/test_speed.py tests/bench
 NONE_CHOSEN := 5
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --progress-bar off
 NATIVE := CMakeLists.txt pyproject.toml $(shell find csrc -type f)
@@ -40,7 +41,8 @@ test: check model
 ifneq ($(findstring tests/,$(ARGS)),)
 	@$(PYTEST) $(ARGS)
 else
-	@$(PYTEST) -n 2 --dist worksteal $(addprefix --ignore=,$(ALONE)) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
+	@$(PYTEST) -n 2 --dist worksteal $(addprefix --ignore=,$(WHOLE) $(ALONE)) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
+	@$(PYTEST) -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) $(WHOLE) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
 	@$(PYTEST) $(ALONE) $(ARGS) || [ $$? -eq $(NONE_CHOSEN) ]
 endif
 
