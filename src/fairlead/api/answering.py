@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Final, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import Field
 
 from fairlead.api.files import received
@@ -18,9 +18,10 @@ from fairlead.api.multipart import FilesRoute
 from fairlead.api.schemas import Body, Name, OwnId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served, Services
-from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
+from fairlead.api.sse import Events, while_connected
+from fairlead.api.steps import respond
 from fairlead.api.summaries import FileReference, Seed, Temperature, Timeout
-from fairlead.errors import EngineFailed, FileTooLarge, InvalidRequest
+from fairlead.errors import FileTooLarge, InvalidRequest
 from fairlead.service.answering import (
     MAX_TOKENS,
     THRESHOLD,
@@ -161,27 +162,7 @@ def _check_size(among: Sequence[Candidate]) -> None:
 
 async def _answer(wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool) -> Response:
     steps = services.answers.answer(wish, request_id)
-    if not stream:
-        return JSONResponse(answered_json(await while_connected(request, _whole(steps))))
-    first = await while_connected(request, anext(steps))  # what is refused has a status of its own
-    events = Events()
-    told = ends_in_error(_events(first, steps, events), lambda error: events.event("error", error))
-    return EventStream(told, on_close=steps.aclose)
-
-
-async def _whole(steps: AsyncGenerator[Step]) -> Answered:
-    async with contextlib.aclosing(steps):
-        async for step in steps:
-            if isinstance(step, Answered):
-                return step
-    raise EngineFailed("The answer was left before its end.")
-
-
-async def _events(first: Step, steps: AsyncGenerator[Step], events: Events) -> AsyncGenerator[bytes]:
-    async with contextlib.aclosing(steps):
-        yield _event(first, events)
-        async for step in steps:
-            yield _event(step, events)
+    return await respond(request, steps, Answered, answered_json, _event, stream=stream)
 
 
 def _event(step: Step, events: Events) -> bytes:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import Field, StringConstraints
 
 from fairlead.api.schemas import Body, Name, OwnId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served
-from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
-from fairlead.errors import EngineFailed, InvalidRequest
+from fairlead.api.sse import Events
+from fairlead.api.steps import respond
+from fairlead.errors import InvalidRequest
 from fairlead.service.classification import INSTRUCTION, Classified, Example, Label, Labelled, Progress, Wish
 
 router = APIRouter(route_class=JsonRoute, tags=["tasks"])
@@ -78,27 +77,7 @@ async def classify(
 ) -> Response:
     """For each text the likeliest label, and how likely each is."""
     steps = services.classifications.classify(body.wish(asker), body.request_id or request_id)
-    if not body.stream:
-        return JSONResponse(classified_json(await while_connected(request, _whole(steps))))
-    first = await while_connected(request, anext(steps))  # what is refused has a status of its own
-    events = Events()
-    told = ends_in_error(_events(first, steps, events), lambda error: events.event("error", error))
-    return EventStream(told, on_close=steps.aclose)
-
-
-async def _whole(steps: AsyncGenerator[Step]) -> Classified:
-    async with contextlib.aclosing(steps):
-        async for step in steps:
-            if isinstance(step, Classified):
-                return step
-    raise EngineFailed("The texts were left before their end.")
-
-
-async def _events(first: Step, steps: AsyncGenerator[Step], events: Events) -> AsyncGenerator[bytes]:
-    async with contextlib.aclosing(steps):
-        yield _event(first, events)
-        async for step in steps:
-            yield _event(step, events)
+    return await respond(request, steps, Classified, classified_json, _event, stream=body.stream)
 
 
 def _event(step: Step, events: Events) -> bytes:

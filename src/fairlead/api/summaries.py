@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import Field
 
 from fairlead.api.files import received
@@ -16,8 +15,9 @@ from fairlead.api.multipart import FilesRoute
 from fairlead.api.schemas import Body, Name, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served, Services
-from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
-from fairlead.errors import EngineFailed, InvalidRequest
+from fairlead.api.sse import Events, while_connected
+from fairlead.api.steps import respond
+from fairlead.errors import InvalidRequest
 from fairlead.service.request import GenerationRequest
 from fairlead.service.summaries import Progress, Summary, Wish, Words
 
@@ -121,29 +121,7 @@ async def _text(body: SummarizeBody, services: Services, user: str) -> str:
 
 async def _answer(wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool) -> Response:
     steps = services.summaries.summarize(wish, request_id)
-    if not stream:
-        return JSONResponse(summary_json(await while_connected(request, _whole(steps))))
-    first = await while_connected(request, anext(steps))  # what is refused has a status of its own
-    events = Events()
-    told = ends_in_error(_events(first, steps, events), lambda error: events.event("error", error))
-    return EventStream(told, on_close=steps.aclose)
-
-
-async def _whole(steps: AsyncGenerator[Progress | Words | Summary]) -> Summary:
-    async with contextlib.aclosing(steps):
-        async for step in steps:
-            if isinstance(step, Summary):
-                return step
-    raise EngineFailed("The summary was left before its end.")
-
-
-async def _events(
-    first: Progress | Words | Summary, steps: AsyncGenerator[Progress | Words | Summary], events: Events
-) -> AsyncGenerator[bytes]:
-    async with contextlib.aclosing(steps):
-        yield _event(first, events)
-        async for step in steps:
-            yield _event(step, events)
+    return await respond(request, steps, Summary, summary_json, _event, stream=stream)
 
 
 def _event(step: Progress | Words | Summary, events: Events) -> bytes:
