@@ -27,3 +27,8 @@ def events(lines: Iterable[str]) -> Iterator[Event]:
         elif fields:
             yield Event(fields.get("event", "message"), json.loads(fields["data"]), fields.get("id"))
             fields = {}
+
+
+def named(lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The events' names and what they say, without comments."""
+    return ((event.name, event.data) for event in events(lines) if event.name != ":")

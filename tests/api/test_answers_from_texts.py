@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.sse import named
 from tests.api.test_bad_input import check
 from tests.served import ENCODER, HELLO, Served, serving, settings_with_models, until
 
@@ -39,15 +39,6 @@ def http(server: Served) -> Iterator[httpx.Client]:
         yield client
 
 
-def streamed(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
-    name = ""
-    for line in response.iter_lines():
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
-
-
 def test_a_context_is_answered_from_with_the_passages_that_were_given(http: httpx.Client) -> None:
     answer = http.post("/answer", json={**SURE, "context": CONTEXT}).raise_for_status().json()
     assert (answer["answered"], answer["answer"], answer["finish_reason"]) == (True, HELLO, "stop")
@@ -73,7 +64,7 @@ def test_where_nothing_is_near_no_model_is_asked(http: httpx.Client) -> None:
 def test_a_stream_tells_the_sources_then_the_answer_then_the_whole(http: httpx.Client) -> None:
     body = {**SURE, "context": CONTEXT, "stream": True, "request_id": "mine"}
     with http.stream("POST", "/answer", json=body) as response:
-        (first, sources), *pieces, (last, whole) = streamed(response)
+        (first, sources), *pieces, (last, whole) = named(response.iter_lines())
     assert (first, last) == ("sources", "done")
     assert {name for name, _ in pieces} == {"token"}
     assert "".join(data["text"] for _, data in pieces).strip() == whole["answer"] == HELLO
@@ -124,7 +115,7 @@ def test_ended_half_way_it_leaves_the_engine_free(server: Served, http: httpx.Cl
         }
         with server.http() as other, other.stream("POST", "/answer", json=body) as response:
             if by_id:
-                told.extend(streamed(response))
+                told.extend(named(response.iter_lines()))
             else:
                 assert leave.wait(10)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from fairlead.config import Settings
 from fairlead.model_entry import FileSource, ModelEntry
+from tests.api.sse import named
 from tests.api.test_bad_input import check
 from tests.served import ENCODER, Served, serving, settings_with_models, until
 
@@ -35,15 +35,6 @@ def server(home: Path) -> Iterator[Served]:
 def http(server: Served) -> Iterator[httpx.Client]:
     with server.http() as client:
         yield client
-
-
-def streamed(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
-    name = ""
-    for line in response.iter_lines():
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
 
 
 def test_a_long_text_is_read_whole_in_parts_and_rounds(http: httpx.Client) -> None:
@@ -69,7 +60,7 @@ def test_a_share_is_told_as_it_was_read(http: httpx.Client) -> None:
 
 def test_progress_is_told_and_the_last_round_streamed(http: httpx.Client) -> None:
     with http.stream("POST", "/summarize", json={"text": TEXT, "max_words": 40, "stream": True}) as response:
-        told = list(streamed(response))
+        told = list(named(response.iter_lines()))
     name, end = told[-1]
     assert name == "done"
     progress = [data for name, data in told if name == "progress"]
@@ -93,7 +84,7 @@ def test_ended_half_way_it_leaves_the_engine_free(server: Served, http: httpx.Cl
             with other.stream("POST", "/summarize", json=body) as response:
                 request_id.append(response.headers["X-Request-Id"])
                 if by_id:
-                    told.extend(streamed(response))
+                    told.extend(named(response.iter_lines()))
                 else:
                     assert leave.wait(10)
 
