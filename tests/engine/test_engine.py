@@ -263,6 +263,22 @@ def test_a_stop_token_among_guesses_ends_the_answer_there() -> None:
     assert engine.stats().accepted_tokens > 0
 
 
+def test_nothing_is_guessed_for_one_who_made_room_in_vain() -> None:
+    clock = Clock()
+    options = Options(vocab_size=8, page_size=4, reply=[1, 2, 3, 4] * 25)
+    runner = TimedRunner(clock, page_count=60, options=options)
+    engine, scheduler = engine_over(runner, clock=clock, scheduling=Scheduling(max_running=2))
+    for number in range(2):
+        engine.add(Generate(id=number, tokens=[1, 2, 3, 4] * 5, sampling=Sampling(), max_tokens=100, client=1))
+    events = engine.step()
+    # All the pages: more than the one who stays leaves, and so the other gave up his own for nothing yet.
+    engine.add(Generate(id=2, tokens=[5] * 230, sampling=Sampling(), max_tokens=4, client=2))
+    events += run(engine)
+    assert scheduler.preemptions >= 1
+    assert [len(ends(events, number)) for number in range(3)] == [1, 1, 1]
+    assert answer(events, 0) == answer(events, 1) == [1, 2, 3, 4] * 25
+
+
 @pytest.mark.parametrize("drawn", [0, 2])
 def test_draws_that_nobody_asked_for_are_not_believed(drawn: int) -> None:
     class Talkative(FakeRunner):

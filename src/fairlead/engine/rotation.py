@@ -45,7 +45,7 @@ class Rotation:
         """Begin the step of this number, in which the next tokens of these are due, in order of admission."""
         self._step = step
         self._answers = answers
-        clients = {request.client for request in answers}
+        clients = dict.fromkeys(request.client for request in answers)  # in an order that is the same every time
         self._behind = min(clients, key=lambda client: client.counter) if len(clients) > 1 else None
         if self._behind is not None:
             self._row_s = self._pace.predict(1, min(len(request.tokens) for request in answers))

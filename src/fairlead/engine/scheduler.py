@@ -190,10 +190,10 @@ class Scheduler:
                 request.served = self._number
                 step.add(request, 1)
         self._answers_s = step.seconds()
-        answering = list(step.counts)
         self._read(step, now)
         if self._scheduling.lookup and not step.reads:
-            speculate(step, [request for request in answering if not self._rotation.ahead(request.client)], self.cache)
+            guessed = [request for request in step.counts if not self._rotation.ahead(request.client)]
+            speculate(step, guessed, self.cache)
         for request in step.counts:
             request.started = now if request.started is None else request.started
         return [chunk for request in step.counts for chunk in step.chunks(request, self.cache.table(request.id))]
