@@ -31,8 +31,6 @@ _DATABASE: Final = "fairlead.db"
 _SECRET: Final = "keys.secret"  # noqa: S105 - a file's name
 _FILE: Final = re.compile(r"files/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _KIND: Final = "fairlead backup"
-_MOST_TRIES: Final = 5
-"""To find the files of a state while others are being removed."""
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -105,18 +103,20 @@ def _sqlite(settings: Settings, otherwise: str) -> Path:
 
 def _state(settings: Settings, database: Path, work: Path) -> list[Path]:
     """A copy of the database in `work`, and links there to the files that it knows of, which nobody removes."""
-    for _ in range(_MOST_TRIES):
-        (work / _DATABASE).unlink(missing_ok=True)
-        snapshot.take(database, work / _DATABASE)
-        blobs = [work / sha256 for sha256 in sorted(snapshot.hashes(work / _DATABASE))]
-        try:
-            for blob in blobs:
-                if not blob.exists():
-                    blob.hardlink_to(settings.files_dir / blob.name[:2] / blob.name)
-        except FileNotFoundError:
-            continue  # it was removed between the two; the next state does not know of it
-        return blobs
-    raise FairleadError("Files of the database are missing from the folder files/: nothing was backed up.")
+    blobs: list[Path] = []
+
+    def link(hashes: set[str]) -> None:
+        for sha256 in sorted(hashes):
+            blob = work / sha256
+            blob.hardlink_to(settings.files_dir / sha256[:2] / sha256)
+            blobs.append(blob)
+
+    try:
+        snapshot.take(database, work / _DATABASE, link)
+    except FileNotFoundError as error:
+        text = "Files of the database are missing from the folder files/: nothing was backed up."
+        raise FairleadError(text) from error
+    return blobs
 
 
 def _unpack(archive: Path, work: Path) -> set[str]:
