@@ -12,8 +12,8 @@ import pytest
 
 from fairlead.config import Settings
 from fairlead.model_entry import FileSource, ModelEntry
+from tests.api.sse import named
 from tests.api.test_bad_input import check
-from tests.api.test_summaries import streamed
 from tests.served import ENCODER, Served, serving, settings_with_models, until
 
 TEXTS = [f"Ship number {number} lies in the harbour." for number in range(12)]
@@ -71,7 +71,7 @@ def test_descriptions_examples_and_the_instruction_are_told(http: httpx.Client) 
 
 def test_results_are_told_as_they_are_found(http: httpx.Client) -> None:
     with http.stream("POST", "/classify", json={"texts": TEXTS, "labels": LABELS, "stream": True}) as response:
-        told = list(streamed(response))
+        told = list(named(response.iter_lines()))
     name, end = told[-1]
     assert name == "done"
     found = [data for name, data in told if name == "result"]
@@ -95,7 +95,7 @@ def test_ended_half_way_it_leaves_the_engine_free(server: Served, http: httpx.Cl
             with other.stream("POST", "/classify", json=body) as response:
                 ids.append(response.headers["X-Request-Id"])
                 if by_id:
-                    told.extend(streamed(response))
+                    told.extend(named(response.iter_lines()))
                 else:
                     assert leave.wait(10)
 
