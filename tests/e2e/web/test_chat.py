@@ -41,6 +41,22 @@ def test_draws_markdown_code_tables_and_formulas(web: Web, quick: Served) -> Non
     expect(finished(page, 2).get_by_role("list", name="Figures")).to_contain_text("stopped")
 
 
+def test_formulas_keep_their_styles_under_the_content_security_policy(web: Web, quick: Served) -> None:
+    page = web.open(quick.url)
+    tex = r"$\vec{F}$ $\pmb{v}$ $\fcolorbox{red}{white}{x}$ $\frac{1}{2}$ $\text{a \" style=\" b}$ $\notacommand$"
+    new = imported(quick.url, "Ada", [("user", "?"), ("assistant", tex)])
+    page.goto(f"{quick.url}/#/chats/{new}")
+    formulas = answers(page).last.locator(".math .katex, .math .katex-error")
+    expect(formulas).to_have_count(6)
+    assert page.locator("[data-style]").count() == 0
+    svg = formulas.nth(0).locator("svg").evaluate("node => node.style.width")
+    shadow = formulas.nth(1).locator("mstyle, [style*=shadow]").first.evaluate("node => node.style.textShadow")
+    border = formulas.nth(2).locator("[style*=solid]").first.evaluate("node => getComputedStyle(node).borderStyle")
+    assert (svg, border) == ("0.471em", "solid")
+    assert shadow != ""
+    expect(formulas.nth(4)).to_contain_text('a \\" style=\\" b')
+
+
 def test_copies_code_and_answers(web: Web, quick: Served) -> None:
     page = web.open(quick.url, permissions=["clipboard-read", "clipboard-write"])
     new = imported(quick.url, "Ada", [("user", "?"), ("assistant", "Look:\n\n```python\nprint('ahoy')\n```")])

@@ -26,5 +26,32 @@ export function drawMath(element: HTMLElement): void {
 }
 
 function render(loaded: Katex, tex: string, element: HTMLElement, displayMode: boolean): void {
-  loaded.render(tex, element, { displayMode, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20 });
+  const options = { displayMode, throwOnError: false, trust: false, strict: "ignore", maxExpand: 200, maxSize: 20 };
+  const tree = (loaded as unknown as Trees).__renderToDomTree(tex, options);
+  putStylesAside(tree);
+  element.replaceChildren(tree.toNode());
+  for (const styled of element.querySelectorAll<HTMLElement | SVGElement | MathMLElement>("[data-style]")) {
+    styled.style.cssText = styled.dataset.style ?? "";
+    delete styled.dataset.style;
+  }
+}
+
+/** What KaTeX's types leave out: the tree that it makes nodes of. */
+interface Trees {
+  __renderToDomTree(tex: string, options: object): Drawn;
+}
+
+interface Drawn {
+  attributes?: Record<string, string>;
+  children?: Drawn[];
+  toNode(): Node;
+}
+
+/** Some styles KaTeX sets as attributes, which the page's Content-Security-Policy forbids; a script may set them. */
+function putStylesAside({ attributes, children }: Drawn): void {
+  if (attributes?.style !== undefined) {
+    attributes["data-style"] = attributes.style;
+    delete attributes.style;
+  }
+  children?.forEach(putStylesAside);
 }
