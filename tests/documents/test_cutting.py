@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.documents.cutting import LEAST, MOST, cut
@@ -36,6 +36,7 @@ def lines_are_told(text: str, passages: list[tuple[int | None, int | None, str]]
 
 @pytest.mark.parametrize("kind", ["plain", "marked up", "python", "c", "yaml", "makefile", "sql", "csv", "lines"])
 @given(text=TEXTS)
+@example(text="a0a0.a0a0a0a0a0a0a0a0a0漢字a0a0a")
 def test_put_together_the_passages_are_the_text(kind: str, text: str) -> None:
     readers = {
         "plain": plain_units,

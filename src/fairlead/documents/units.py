@@ -12,8 +12,6 @@ _SENTENCE_END = re.compile(r"""(?<=[.!?:;…])["'”’)\]]*\s+|(?<=[。！？])
 _WORD = re.compile(r"\S+\s*|\s+")
 _CHARACTER_SIZE = 1 / 256
 """Beside its tokens: so that no text is endless, not even one of white space."""
-_SLICE = 200
-"""Characters at which something is cut that has no words."""
 
 
 class Unreadable(Exception):
@@ -73,10 +71,11 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _words(text: str, most: int) -> Iterator[str]:
-    """Parts of a sentence, whole words where these are not too long."""
+    """Parts of a sentence, whole words where these are not too long; of others so many characters as tokens may be."""
     gathered, length = "", 0.0
     for word in _WORD.findall(text):
-        for part in (word[at : at + _SLICE] for at in range(0, len(word), _SLICE)):
+        step = len(word) if size(word) <= most else most
+        for part in (word[at : at + step] for at in range(0, len(word), step)):
             weight = size(part)
             if gathered and length + weight > most:
                 yield gathered

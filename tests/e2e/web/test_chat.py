@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 
 import httpx
 from playwright.sync_api import expect
@@ -111,19 +112,19 @@ def test_answers_again_and_edits_in_branches_with_a_way_back(web: Web, server: S
 
 
 def test_waiting_shows_the_place_in_the_queue(web: Web, quick: Served) -> None:
-    busy = [web.open(quick.url, name=f"Busy {number}") for number in range(4)]
-    for page in busy:
-        send(page, "Go on for ever.")
+    body = {"prompt": "Go on for ever.", "max_tokens": 3500}
+    with quick.http() as http, ExitStack() as busy:
+        streams = [
+            busy.enter_context(http.stream("POST", "/infer_stream", json=body, headers={"X-Fairlead-User": name}))
+            for name in ("Bea", "Col", "Dan", "Eve")
+        ]
+        page = web.open(quick.url, name="Waiting")
+        send(page, "And I?")
+        expect(answers(page).get_by_role("status")).to_have_text(re.compile("Next in the queue|before yours"))
+        streams[0].close()
         expect(answers(page).last).to_contain_text("chafe")
-    page = web.open(quick.url, name="Waiting")
-    send(page, "And I?")
-    expect(answers(page).get_by_role("status")).to_have_text(re.compile("Next in the queue|before yours"))
-    busy[0].get_by_role("button", name="Stop").click()
-    expect(answers(page).last).to_contain_text("chafe")
-    for other in (*busy[1:], page):  # or they go on for the grace time, in the way of the next test
-        stop = other.get_by_role("button", name="Stop")
-        stop.click()
-        expect(stop).to_have_count(0)
+        page.get_by_role("button", name="Stop").click()
+        finished(page)
 
 
 def test_says_what_was_left_out_of_the_context(web: Web, quick: Served) -> None:
