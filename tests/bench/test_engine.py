@@ -37,6 +37,7 @@ def test_every_figure_of_the_suite_is_taken(model: Path) -> None:
     for figure in figures:
         assert figure.seconds > 0
         assert figure.work.nbytes > 0
+        assert set(figure.limits.operations_per_s) == set(figure.work.multiply_adds)
     assert found.left_out == ()
     assert told == ["loading", "prompt of 40", "prompt of 100", *(
         f"batch of {batch}, context {context}" for context in (33, 64) for batch in (1, 3)

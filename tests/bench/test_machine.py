@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.bench import machine
-from fairlead.bench.machine import Machine, cache_bytes, measure_machine
+from fairlead.bench.machine import Limits, Machine, cache_bytes, measure_machine
 from fairlead.errors import DoesNotFit
 from fairlead.kernels import ThreadPool, arithmetic_units, instruction_sets, measure_peak, measure_read_bandwidth
 
@@ -16,13 +16,18 @@ def measured() -> Machine:
 
 
 def test_memory_is_read_at_a_plausible_rate(measured: Machine) -> None:
-    assert 0.2e9 < measured.read_bytes_per_s_of_one <= measured.read_bytes_per_s < 5e12
+    assert 0.2e9 < measured.read_bytes_per_s_of_one <= measured.limits.read_bytes_per_s < 5e12
 
 
 def test_every_unit_is_measured_at_a_plausible_rate(measured: Machine) -> None:
-    assert list(measured.operations_per_s) == arithmetic_units()
-    for rate in measured.operations_per_s.values():
+    assert list(measured.limits.operations_per_s) == arithmetic_units()
+    for rate in measured.limits.operations_per_s.values():
         assert 0.2e9 < rate < 1e15
+
+
+def test_of_several_measurements_the_median_counts() -> None:
+    measured = [Limits(40e9, {"fast": 3e12}), Limits(60e9, {"fast": 1e12}), Limits(50e9, {"fast": 2e12})]
+    assert Limits.usual(measured) == Limits(50e9, {"fast": 2e12})
 
 
 @pytest.mark.parametrize(

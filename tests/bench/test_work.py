@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.bench.machine import Machine
+from fairlead.bench.machine import Limits
 from fairlead.bench.work import Span, StepWork, Work, shares
 from fairlead.gguf.formats import Format
 from fairlead.gguf.reader import GGUFFile
@@ -25,17 +25,11 @@ from fairlead.kernels.native_runner import NativeRunner
 from fairlead.models import record
 from tests import tiny_models
 
-MACHINE = Machine(
-    threads=2,
-    cache_bytes=32 << 20,
-    read_bytes_per_s=50e9,
-    read_bytes_per_s_of_one=30e9,
-    operations_per_s={"fast": 4e12, "slow": 1e12},
-)
+LIMITS = Limits(read_bytes_per_s=50e9, operations_per_s={"fast": 4e12, "slow": 1e12})
 
 
 def test_shares_of_known_limits() -> None:
-    found = shares(Work(1_000_000_000, {"fast": 10_000_000_000, "slow": 5_000_000_000}), 0.04, MACHINE)
+    found = shares(Work(1_000_000_000, {"fast": 10_000_000_000, "slow": 5_000_000_000}), 0.04, LIMITS)
     assert found.memory == pytest.approx(0.5)  # 1 GB at 50 GB/s: 20 ms of 40
     assert found.arithmetic == pytest.approx(0.375)  # 20 G at 4 T and 10 G at 1 T: 5 + 10 ms of 40
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from fairlead.bench.machine import Tell
+from fairlead.bench.machine import Meter, Tell
 from fairlead.bench.suite import Suite
 from fairlead.bench.timing import Decode, OutOfTime, Prefill, Timing
 from fairlead.config import Settings
@@ -79,9 +79,8 @@ def measure_engine(path: Path, suite: Suite, settings: Settings, threads: int, t
     resident = psutil.Process().memory_info().rss
     load_s = _load(path, PAGE_TOKENS, settings, threads)[1].load_s
     runner, loaded = _load(path, suite.kv_tokens, settings, threads)
-    prefill, decode, left_out = _figures(
-        suite, Timing(plan, runner, seconds=suite.seconds, limit_s=suite.limit_s), tell
-    )
+    timing = Timing(plan, runner, Meter(threads), seconds=suite.seconds, limit_s=suite.limit_s)
+    prefill, decode, left_out = _figures(suite, timing, tell)
     return EngineFigures(
         description=description,
         file_bytes=path.stat().st_size,

@@ -30,9 +30,9 @@ def as_json(machine: Machine, engine: EngineFigures) -> JSON:
         "threads": loaded.threads,
         "machine": {
             "cache_bytes": machine.cache_bytes,
-            "read_bytes_per_s": machine.read_bytes_per_s,
+            "read_bytes_per_s": machine.limits.read_bytes_per_s,
             "read_bytes_per_s_of_one_thread": machine.read_bytes_per_s_of_one,
-            "operations_per_s": machine.operations_per_s,
+            "operations_per_s": dict(machine.limits.operations_per_s),
         },
         "load": {
             "seconds": engine.load_s,
@@ -45,10 +45,8 @@ def as_json(machine: Machine, engine: EngineFigures) -> JSON:
             "kv_bytes": loaded.kv_bytes,
             "work_bytes": loaded.work_bytes,
         },
-        "prefill": [{"tokens": figure.tokens, **_speed(figure, machine)} for figure in engine.prefill],
-        "decode": [
-            {"batch": figure.batch, "context": figure.context, **_speed(figure, machine)} for figure in engine.decode
-        ],
+        "prefill": [{"tokens": figure.tokens, **_speed(figure)} for figure in engine.prefill],
+        "decode": [{"batch": figure.batch, "context": figure.context, **_speed(figure)} for figure in engine.decode],
         "left_out": list(engine.left_out),
     }
 
@@ -56,8 +54,8 @@ def as_json(machine: Machine, engine: EngineFigures) -> JSON:
 def machine_rows(machine: Machine) -> Iterator[Row]:
     """The machine's limits as a table, its header first."""
     yield ("MACHINE", "1 THREAD", f"{machine.threads} THREADS")
-    yield ("memory", _gigabytes(machine.read_bytes_per_s_of_one), _gigabytes(machine.read_bytes_per_s))
-    for unit, rate in machine.operations_per_s.items():
+    yield ("memory", _gigabytes(machine.read_bytes_per_s_of_one), _gigabytes(machine.limits.read_bytes_per_s))
+    for unit, rate in machine.limits.operations_per_s.items():
         yield (unit, "", f"{rate / 1e12:.2f} TOPS")
 
 
@@ -65,9 +63,9 @@ def engine_rows(machine: Machine, engine: EngineFigures) -> Iterator[Row]:
     """The engine's figures as a table, its header first. A share tells what limit it is of: the one that is nearer."""
     yield ("MODEL", "TOKENS/S", "TIME", "OF MEMORY", "OF ARITHMETIC")
     for prefill in engine.prefill:
-        yield (f"prompt of {prefill.tokens}", *_speed_cells(prefill, machine))
+        yield (f"prompt of {prefill.tokens}", *_speed_cells(prefill))
     for decode in engine.decode:
-        yield (f"batch of {decode.batch}, context {decode.context}", *_speed_cells(decode, machine))
+        yield (f"batch of {decode.batch}, context {decode.context}", *_speed_cells(decode))
     yield ("load", "", f"{engine.load_s:.2f} s", _percent(_load_share(machine, engine)), "")
 
 
@@ -79,20 +77,22 @@ def memory_line(engine: EngineFigures) -> str:
     return f"{engine.resident_bytes / 1e6:,.0f} MB resident: {listed}"
 
 
-def _speed(figure: Prefill | Decode, machine: Machine) -> JSON:
-    found = shares(figure.work, figure.seconds, machine)
+def _speed(figure: Prefill | Decode) -> JSON:
+    found = shares(figure.work, figure.seconds, figure.limits)
     return {
         "seconds": figure.seconds,
         "tokens_per_s": figure.tokens_per_s,
         "bytes": figure.work.nbytes,
         "multiply_adds": dict(figure.work.multiply_adds),
+        "read_bytes_per_s": figure.limits.read_bytes_per_s,
+        "operations_per_s": dict(figure.limits.operations_per_s),
         "memory_share": found.memory,
         "arithmetic_share": found.arithmetic,
     }
 
 
-def _speed_cells(figure: Prefill | Decode, machine: Machine) -> Row:
-    found = shares(figure.work, figure.seconds, machine)
+def _speed_cells(figure: Prefill | Decode) -> Row:
+    found = shares(figure.work, figure.seconds, figure.limits)
     return (
         f"{figure.tokens_per_s:,.1f}",
         f"{figure.seconds * 1e3:,.2f} ms",
@@ -104,7 +104,7 @@ def _speed_cells(figure: Prefill | Decode, machine: Machine) -> Row:
 def _load_share(machine: Machine, engine: EngineFigures) -> float:
     """Of the shortest time in which the file could be read and the packed weights written."""
     nbytes = engine.file_bytes + engine.loaded.weight_bytes
-    return nbytes / machine.read_bytes_per_s / engine.load_s
+    return nbytes / machine.limits.read_bytes_per_s / engine.load_s
 
 
 def _percent(share: float) -> str:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fairlead.bench.machine import Machine
+from fairlead.bench.machine import Limits
 from fairlead.kernels import product_unit, vector_unit
 from fairlead.kernels.native_runner import NativeRunner
 from fairlead.models.plan import Attention, Linear, Plan
@@ -76,8 +76,8 @@ class Shares:
     arithmetic: float
 
 
-def shares(work: Work, seconds: float, machine: Machine) -> Shares:
+def shares(work: Work, seconds: float, limits: Limits) -> Shares:
     """The shortest time that memory needs for the work, and that the arithmetic units need, over the time it took."""
-    peaks = machine.operations_per_s
+    peaks = limits.operations_per_s
     arithmetic_s = sum(2 * count / peaks[unit] for unit, count in work.multiply_adds.items())
-    return Shares(memory=work.nbytes / machine.read_bytes_per_s / seconds, arithmetic=arithmetic_s / seconds)
+    return Shares(memory=work.nbytes / limits.read_bytes_per_s / seconds, arithmetic=arithmetic_s / seconds)
