@@ -12,6 +12,7 @@
 
 #include "bindings.h"
 #include "drawing.h"
+#include "scoring.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -91,6 +92,20 @@ std::vector<std::vector<Draw>> draw_rows(Plan& plan, RowsId id, const std::vecto
   return draw(plan.pool(), turns, logits.width, logits.stride);
 }
 
+// Of rows of a buffer of logits, from `first` on, how likely each row's tokens are.
+std::vector<std::vector<float>> score_rows(Plan& plan, RowsId id, int64_t first,
+                                           const std::vector<std::vector<int32_t>>& tokens) {
+  Rows& logits = plan.held(id);
+  if (first < 0 || (first + tokens.size()) * logits.stride > logits.data.size())
+    throw std::invalid_argument("more questions than rows");
+  std::vector<Question> questions;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    questions.push_back({logits.row(first + static_cast<int64_t>(i)), tokens[i]});
+  }
+  const nb::gil_scoped_release released;
+  return log_probabilities(plan.pool(), questions, logits.width);
+}
+
 void bind_building(nb::class_<Plan>& plan) {
   plan.def("buffer", &Plan::buffer, "width"_a, "selected"_a = false)
       .def("embedding", nb::overload_cast<const Weight&>(&Plan::embedding), "weight"_a, nb::keep_alive<1, 2>())
@@ -166,6 +181,7 @@ void bind_running(nb::class_<Plan>& plan) {
           nb::kw_only(), "tokens"_a, "positions"_a, "first_row"_a, "first_page"_a, "pages"_a, "selected"_a)
       .def("rows", &rows_of, "buffer"_a, "count"_a)
       .def("draw", &draw_rows, "buffer"_a, "samplers"_a, "guesses"_a)
+      .def("score", &score_rows, "buffer"_a, "first"_a, "tokens"_a)
       .def_prop_ro("nbytes", &Plan::bytes);
 }
 

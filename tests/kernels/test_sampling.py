@@ -41,8 +41,8 @@ class Dice:
         self.plan = Plan(self.pool, self.cache)
         self.plan.hold(self.plan.buffer(table.shape[1]), self.plan.embedding(self.weight))
 
-    def deal(self, samplers: Sequence[Sampler], guesses: Sequence[Sequence[int]]) -> list[list[Draw]]:
-        """Draws from all rows, dealt to the samplers in order."""
+    def compute(self) -> None:
+        """Hold all rows as logits."""
         rows, pages = np.arange(self.rows, dtype=np.int32), np.arange(-(-self.rows // PAGE_TOKENS), dtype=np.int32)
         self.plan.run(
             tokens=rows,
@@ -52,6 +52,10 @@ class Dice:
             pages=pages,
             selected=np.zeros(0, np.int32),
         )
+
+    def deal(self, samplers: Sequence[Sampler], guesses: Sequence[Sequence[int]]) -> list[list[Draw]]:
+        """Draws from all rows, dealt to the samplers in order."""
+        self.compute()
         return self.plan.draw(0, samplers, guesses)
 
     def roll(self, sampler: Sampler) -> Draw:
@@ -278,3 +282,37 @@ def test_logits_that_are_no_numbers_are_an_error_after_a_guess_too(steps: F32) -
     rows[1] = np.nan
     with pytest.raises(ValueError, match="no finite logits"):
         Dice(rows, threads=2).deal([Sampler([], temperature=0)], [[int(rows[0].argmax())]])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_scores_are_log_probabilities_of_the_rows_asked_about(threads: int) -> None:
+    logits = np.random.default_rng(3).normal(0, 9, (5, BLOCKS)).astype(np.float32)
+    logits[2] -= 1000  # whose weights alone would be 0
+    logits[3, :100] = -np.inf
+    dice = Dice(logits, threads)
+    dice.compute()
+    asked = [[0, BLOCKS - 1], [], [5], [200, 200, 3]]
+    found = dice.plan.score(0, 1, asked)
+    for row, tokens, told in zip(logits[1:], asked, found, strict=True):
+        with np.errstate(divide="ignore"):
+            assert told == pytest.approx(list(np.log(softmax(row))[tokens]), rel=1e-5)
+    assert dice.plan.score(0, 5, []) == []
+
+
+def test_scores_of_what_is_not_there_are_refused(logits: F32) -> None:
+    dice = Dice(logits)
+    dice.compute()
+    for tokens in ([[VOCABULARY]], [[-1]]):
+        with pytest.raises(ValueError, match="outside the vocabulary"):
+            dice.plan.score(0, 0, tokens)
+    for first in (1, -1):
+        with pytest.raises(ValueError, match="more questions than rows"):
+            dice.plan.score(0, first, [[0]])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_numbers_are_not_scored(value: float) -> None:
+    dice = Dice(np.full(VOCABULARY, value, np.float32))
+    dice.compute()
+    with pytest.raises(ValueError, match="not numbers"):
+        dice.plan.score(0, 0, [[0]])

@@ -187,6 +187,10 @@ class Plan:
         its first row, and from a next one for as long as the draw is equal to the guess. ValueError where a row
         holds no finite logit."""
 
+    def score(self, buffer: int, first: int, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural log-probabilities of tokens by rows of logits, from row `first` on: of each row those of the tokens
+        asked for there. ValueError for a token outside the vocabulary, and where a row's logits are not numbers."""
+
     @property
     def nbytes(self) -> int:
         """Of all buffers and work space, as large as the largest step so far needed them."""

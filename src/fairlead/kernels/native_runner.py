@@ -143,16 +143,10 @@ class NativeRunner:
     def _score(self, scoring: Sequence[Chunk], drawing: Sequence[Chunk]) -> list[list[Result]]:
         """The scores of chunks whose rows of logits come after those that others draw from."""
         row = sum(chunk.drafts + 1 for chunk in drawing if chunk.samples)
-        count = sum(len(chunk.scores) for chunk in scoring)
-        if not count:
-            return [[] for _ in scoring]
-        logits = self._plan.rows(self._logits, row + count)
-        results: list[list[Result]] = []
-        for chunk in scoring:
-            found = [_logprobs(logits[row + place], wanted) for place, wanted in enumerate(chunk.scores)]
-            results.append([Scores(chunk.request_id, found)] if found else [])
-            row += len(found)
-        return results
+        found = iter(self._plan.score(self._logits, row, [wanted for chunk in scoring for wanted in chunk.scores]))
+        return [
+            [Scores(chunk.request_id, [next(found) for _ in chunk.scores])] if chunk.scores else [] for chunk in scoring
+        ]
 
     def logits(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Compute the chunks; the logits after each of their tokens, [tokens, vocabulary]. For tests and scoring."""
@@ -167,17 +161,6 @@ class NativeRunner:
     def _run(self, chunks: Sequence[Chunk], counts: list[int]) -> None:
         """Runs the plan; of each chunk the last so many rows have logits."""
         self._plan.run(**_step(chunks, counts))
-
-
-def _logprobs(logits: NDArray[np.float32], wanted: Sequence[int]) -> list[float]:
-    """Natural log-probabilities of some ids, from the logits of all, which are spent. ValueError: they are none."""
-    found = logits[np.asarray(wanted)].astype(np.float64)
-    top = logits.max()
-    logits -= top
-    total = float(top) + float(np.log(np.exp(logits, out=logits).sum()))
-    if not np.isfinite(total):
-        raise ValueError("the logits are not numbers")
-    return [float(value) - total for value in found]
 
 
 def _step(chunks: Sequence[Chunk], counts: list[int]) -> dict[str, NDArray[np.int32]]:
