@@ -108,7 +108,7 @@ void Sampler::bend() {
     if (parameters_.logprobs >= 0) own_.emplace_back(logits_[id], id);
     logits_[id] = changed(logits_[id]);
   };
-  for (const auto& [id, bias] : bias_) change(id, [bias](float x) { return x + bias; });
+  for (const auto& [id, bias] : bias_) change(id, [bias = bias](float x) { return x + bias; });
   if (parameters_.repetition_penalty != 1) {
     const auto repelled = [penalty = parameters_.repetition_penalty](float x) {
       return x > 0 ? x * (1 / penalty) : x * penalty;

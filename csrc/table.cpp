@@ -18,7 +18,8 @@ Table::Table(Format format, const std::byte* data, size_t bytes, int64_t rows, i
     : format_(format), rows_(rows), width_(static_cast<int>(width)) {
   const FormatInfo& info = format_info(format);
   if (info.block != 1) throw std::invalid_argument("a table cannot be " + std::string(info.name));
-  if (rows < 1 || width < 1 || rows > kMost || width > kMost || bytes != rows * width * info.block_bytes) {
+  if (rows < 1 || width < 1 || rows > kMost || width > kMost ||
+      bytes != static_cast<size_t>(rows * width * info.block_bytes)) {
     throw std::invalid_argument("a table of " + std::to_string(rows) + " x " + std::to_string(width) + " cannot have " +
                                 std::to_string(bytes) + " bytes");
   }

@@ -1,4 +1,4 @@
-#if defined(__AMX_BF16__) && defined(__AMX_INT8__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)  // as gcc, or as older clang has it; flags come with int8
 #include <immintrin.h>
 
 #include "isa/peaks.h"
