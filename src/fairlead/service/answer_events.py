@@ -18,7 +18,7 @@ class Started(TypedDict):
     id: str | None
     """Null where it is not known any more, as of an answer that was taken in with its chat."""
     chat_id: int
-    user_message_id: int | None
+    user_message_id: int
     message_id: int
 
 

@@ -125,7 +125,7 @@ class Conversations:
         answer = next((message for message in reversed(shown) if message.role == "assistant"), None)
         if answer is None:
             raise MessageNotFound("There is no answer to take up in this chat.", param="after")
-        question = next((message.number for message in told if message.id == answer.parent_id), None)
+        question = next(message.number for message in told if message.id == answer.parent_id)
         facts = _facts(id_of(answer.report), number, question, answer.number)
         return answer.number, _replayed(answer, facts, after.characters if after is not None else 0)
 
@@ -299,7 +299,7 @@ class _Work:
         self.conversations._kept(self.exchange, ending)
 
 
-def _facts(request_id: str | None, chat: int, question: int | None, answer: int) -> Started:
+def _facts(request_id: str | None, chat: int, question: int, answer: int) -> Started:
     return {"id": request_id, "chat_id": chat, "user_message_id": question, "message_id": answer}
 
 
