@@ -105,3 +105,8 @@ def answered(app: FastAPI, method: str, path: str, status: int, media_type: str,
     hooks = {"response": [Described(app).check]}
     with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://server", event_hooks=hooks) as http:
         return http.request(method, path).text
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/hello", "/collections"])
+def test_what_other_tests_read_by_clients_of_their_own(http: httpx.Client, path: str) -> None:
+    assert http.get(path).status_code == 200
