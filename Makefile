@@ -123,7 +123,7 @@ find-python:
 	@$(NPM) ci --loglevel error --no-progress > /dev/null
 	@touch $@
 
-.venv/page: $(PAGE) $(wildcard src/fairlead/api/*.py) .venv/extension .venv/npm
+.venv/page: $(PAGE) $(wildcard src/fairlead/api/*.py src/fairlead/service/*.py) src/fairlead/queue.py .venv/extension .venv/npm
 	@echo "Building the web page"
 	@mkdir -p build
 	@$(BIN)/python web/describe.py > build/openapi.json

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from fairlead.api.chat_json import chat_json, page_json
-from fairlead.api.sse import encode
+from fairlead.api.responses import encode
 from fairlead.service.chats import Archive, Chats
 from fairlead.service.live import LiveAnswers
 from fairlead.service.material import Material

@@ -34,6 +34,7 @@ from fairlead.gguf.writer import NewTensor, write_gguf
 from fairlead.model_entry import FileSource, ModelEntry
 from fairlead.service.registry import Registry
 from tests import tiny_encoders, tiny_models
+from tests.described import Described
 from tests.fakes import FAKE_RUNNER, OPTIONS_VARIABLE, Options
 
 CONTEXT = 256
@@ -112,10 +113,12 @@ class Served:
     url: str
     services: Services
     loop: asyncio.AbstractEventLoop
+    described: Described
 
     def http(self) -> httpx.Client:
-        """A client of it."""
-        return httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+        """A client of it, which holds its answers to their description."""
+        hooks = {"response": [self.described.check]}
+        return httpx.Client(base_url=self.url, timeout=20, trust_env=False, event_hooks=hooks)
 
     def do(self, work: Awaitable[object]) -> object:
         """Run something on the server's loop."""
@@ -148,7 +151,7 @@ def serving(settings: Settings, model: str | None = "hello") -> Iterator[Served]
         with httpx.Client(base_url=url, trust_env=False) as http:
             until(lambda: server.started)
             until(lambda: model is None or http.get("/health").json()["models"][model] == "loaded")
-        yield Served(url, app.state.services, loops[0])
+        yield Served(url, app.state.services, loops[0], Described(app))
     finally:
         server.should_exit = True
         thread.join(20)

@@ -31,7 +31,7 @@ ALLOWED = {
         "errors", "config", "gguf", "models", "kernels", "engine.messages", "engine.runner", "service.memory",
         "service.capacity",
     },
-    "api": {"errors", "checks", "config", "service"},
+    "api": {"errors", "checks", "config", "queue", "service"},
     "config": {"errors", "checks", "model_entry", "toml_document"},
     "model_entry": {"checks", "toml_document"},
     "toml_document": {"errors", "checks"},

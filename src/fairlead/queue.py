@@ -6,12 +6,12 @@ since the model was loaded, times are in milliseconds, and None stands for what 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
 
-import msgspec
 
-
-class QueuedRequest(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class QueuedRequest:
     """A request of whoever asks."""
 
     id: str
@@ -24,7 +24,8 @@ class QueuedRequest(msgspec.Struct, frozen=True):
     """Of its answer, so far."""
 
 
-class UserLoad(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class UserLoad:
     """What one user has of a model."""
 
     user: str
@@ -35,7 +36,8 @@ class UserLoad(msgspec.Struct, frozen=True):
     completion_tokens: int
 
 
-class Tokens(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Tokens:
     """What was computed, and what did not have to be."""
 
     prompt: int = 0
@@ -48,7 +50,8 @@ class Tokens(msgspec.Struct, frozen=True):
     """Guessed ahead, and drawn indeed."""
 
 
-class Rates(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Rates:
     """Tokens a second."""
 
     prompt: float | None = None
@@ -57,7 +60,8 @@ class Rates(msgspec.Struct, frozen=True):
     """Over the last seconds, of all answers together."""
 
 
-class Pages(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Pages:
     """Of the KV cache."""
 
     held: int = 0
@@ -68,7 +72,8 @@ class Pages(msgspec.Struct, frozen=True):
     total: int = 0
 
 
-class Steps(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Steps:
     """How long the engine's steps take, and how long they should."""
 
     count: int = 0
@@ -80,15 +85,16 @@ class Steps(msgspec.Struct, frozen=True):
     """Steps that took more than 1.2 times their budget."""
 
 
-class ModelQueue(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelQueue:
     """What one model does."""
 
     name: str
     running: int = 0
     waiting: int = 0
-    requests: list[QueuedRequest] = []
+    requests: list[QueuedRequest] = field(default_factory=list)
     """Those of whoever asks, of others none."""
-    users: list[UserLoad] = []
+    users: list[UserLoad] = field(default_factory=list)
     """Those with requests and those served lately, whose turn comes next first."""
     tokens_per_second: Rates = Rates()
     tokens: Tokens = Tokens()
@@ -98,7 +104,8 @@ class ModelQueue(msgspec.Struct, frozen=True, kw_only=True):
     """Running requests that had to make room and go on later."""
 
 
-class Queue(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Queue:
     """The whole of it."""
 
     user: str

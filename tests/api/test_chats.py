@@ -506,6 +506,16 @@ def test_what_others_wrote_by_hand_is_taken_in(http: httpx.Client) -> None:
     assert http.post("/chats/import", json=WHOLE | {"messages": []}).status_code == 201
 
 
+def test_a_report_that_others_wrote_is_told_whole(http: httpx.Client) -> None:
+    report = {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "context": {}, "sources": None}
+    answer = {**MESSAGE, "message_id": 2, "parent": 1, "role": "assistant", "report": report}
+    taken = http.post("/chats/import", json=WHOLE | {"messages": [MESSAGE, answer]}).json()
+    told = fetched(http, taken["chat_id"])["messages"][1]
+    assert told["usage"] == {"prompt_tokens": 1, "completion_tokens": 2, "cached_tokens": 0}
+    assert told["context"]["summarized_messages"] == 0
+    assert "sources" not in told
+
+
 def test_a_chat_is_taken_in_that_is_larger_than_other_bodies(http: httpx.Client) -> None:
     long = {**MESSAGE, "content": "x" * (2 << 20)}
     whole = WHOLE | {"messages": [long, {**long, "message_id": 2, "parent": 1, "role": "assistant"}]}

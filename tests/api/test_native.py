@@ -190,5 +190,8 @@ def test_the_api_describes_itself(http: httpx.Client) -> None:
     page = http.get("/docs").text
     assert "<code>POST /infer_stream</code>" in page
     assert "<th>temperature</th><td>number from 0 to 2" in page
+    assert '<p>Answers <a href="#Model">Model</a>, or <a href="#LoadEvents">LoadEvents</a> as events.</p>' in page
+    assert '<h2 id="LoadEvents"><code>LoadEvents</code></h2>' in page
+    assert "<th>largest_context_that_fits</th><td>integer</td>" in page
     assert "<script" not in page
     assert "://" not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from starlette.types import Message
@@ -82,7 +83,7 @@ async def test_a_client_that_goes_ends_the_stream_at_once() -> None:
     async def on_close() -> None:
         closed.append(True)
 
-    stream = EventStream(source(), on_close=on_close)
+    stream: EventStream[Any] = EventStream(source(), on_close=on_close)
     task = asyncio.create_task(stream({}, client.receive, client.send))
     await asyncio.sleep(0.01)
     client.leaves.set()
@@ -94,7 +95,7 @@ async def test_a_client_that_goes_ends_the_stream_at_once() -> None:
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
     client, source = Client(reads=1), Source(b"one", b"two")
-    stream = EventStream(source(), keep_alive_s=0.05, read_within_s=0.1)
+    stream: EventStream[Any] = EventStream(source(), keep_alive_s=0.05, read_within_s=0.1)
     await asyncio.wait_for(stream({}, client.receive, client.send), 3)
     assert client.bodies == [b"one"]
     assert source.closed

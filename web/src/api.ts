@@ -4,10 +4,10 @@ import { eventsOf, type ServerEvent } from "./lib/sse";
 import type {
   AnswerEvent,
   Chat,
+  ChatEvents,
   ChatFile,
   ChatSettings,
   ChatPage,
-  Done,
   ErrorBody,
   Estimate,
   Health,
@@ -159,7 +159,7 @@ function refusal(status: number, text: string, retryAfter: string | null): Refus
   if (status === 401) onStranger();
   let body: ErrorBody | undefined;
   try {
-    body = (JSON.parse(text) as { error?: ErrorBody }).error;
+    body = (JSON.parse(text) as Partial<Schemas["ErrorResponse"]>).error;
   } catch {
     // Something between us and the server answered in its place.
   }
@@ -219,7 +219,7 @@ export const models = (signal?: AbortSignal): Promise<Models> => ask("GET", "/mo
 export const estimate = (body: Schemas["EstimateBody"], signal?: AbortSignal): Promise<Estimate> =>
   ask("POST", "/models/estimate", { body, signal });
 
-export const setModel = (name: string): Promise<{ active: string }> =>
+export const setModel = (name: string): Promise<Schemas["ActiveModel"]> =>
   ask("POST", "/set_model", { body: { name } satisfies Schemas["ModelBody"] });
 
 /** Also ends a load or a download that is under way. */
@@ -247,7 +247,7 @@ async function followed(path: string, body: object, onProgress: (progress: Progr
 
 /** A stream's `error` event; the status has been sent by then. */
 export function failure(data: string): Refused {
-  return new Refused(200, (JSON.parse(data) as { error: ErrorBody }).error, null);
+  return new Refused(200, (JSON.parse(data) as Schemas["ErrorResponse"]).error, null);
 }
 
 // ---- chats ----------------------------------------------------------------------------------------
@@ -266,10 +266,10 @@ export const chats = (listing: Listing): Promise<ChatPage> => ask("GET", `/chats
 export const chat = (id: number, signal?: AbortSignal): Promise<Chat> => ask("GET", `/chats/${id}`, { signal });
 
 export const createChat = (settings: Partial<ChatSettings>): Promise<Chat> =>
-  ask("POST", "/chats", { body: settings });
+  ask("POST", "/chats", { body: settings satisfies Schemas["ChatFields"] });
 
 export const changeChat = (id: number, change: Partial<ChatSettings> & { title?: string; leaf?: number }): Promise<Chat> =>
-  ask("PATCH", `/chats/${id}`, { body: change });
+  ask("PATCH", `/chats/${id}`, { body: change satisfies Schemas["ChangedChat"] });
 
 /** `leaving`: also while the page is being closed. */
 export const deleteChat = (id: number, leaving = false): Promise<void> =>
@@ -297,7 +297,7 @@ export interface Told {
 
 /** Sends a turn and follows the answer; `request` is the id by which it can be ended. A lost connection does not end it: `resume` takes it up again. */
 export const sendTurn = (chatId: number, turn: Turn, request: string, signal: AbortSignal): AsyncGenerator<Told> =>
-  answer("POST", `/chats/${chatId}/messages`, { body: turn, signal, request });
+  answer("POST", `/chats/${chatId}/messages`, { body: turn satisfies Schemas["SendBody"], signal, request });
 
 /** Follows an answer that is under way, from after the event with this id. */
 export const resume = (chatId: number, after: string, signal: AbortSignal): AsyncGenerator<Told> =>
@@ -314,17 +314,17 @@ async function* answer(method: string, path: string, options: Options): AsyncGen
 function answerEvent({ name, data }: ServerEvent): AnswerEvent | null {
   switch (name) {
     case "start": {
-      const told = JSON.parse(data) as { id: string; user_message_id: number; message_id: number };
+      const told = JSON.parse(data) as ChatEvents["start"];
       return { kind: "start", request: told.id, asked: told.user_message_id, answer: told.message_id };
     }
     case "queued":
-      return { kind: "queued", ...(JSON.parse(data) as { position: number; estimated_wait_ms: number | null }) };
+      return { kind: "queued", ...(JSON.parse(data) as ChatEvents["queued"]) };
     case "token":
-      return { kind: "token", text: (JSON.parse(data) as { text: string }).text };
+      return { kind: "token", ...(JSON.parse(data) as ChatEvents["token"]) };
     case "done":
-      return { kind: "done", done: JSON.parse(data) as Done };
+      return { kind: "done", done: JSON.parse(data) as ChatEvents["done"] };
     case "error":
-      return { kind: "error", error: (JSON.parse(data) as { error: ErrorBody }).error };
+      return { kind: "error", error: (JSON.parse(data) as ChatEvents["error"]).error };
     default:
       return null;
   }
@@ -333,7 +333,7 @@ function answerEvent({ name, data }: ServerEvent): AnswerEvent | null {
 // ---- files ----------------------------------------------------------------------------------------
 
 export const files = async (chatId: number, signal?: AbortSignal): Promise<ChatFile[]> =>
-  (await ask<{ files: ChatFile[] }>("GET", `/chats/${chatId}/files`, { signal })).files;
+  (await ask<Schemas["ChatFiles"]>("GET", `/chats/${chatId}/files`, { signal })).files;
 
 export const removeFile = (chatId: number, fileId: number): Promise<void> =>
   ask("DELETE", `/chats/${chatId}/files/${fileId}`);
@@ -341,6 +341,6 @@ export const removeFile = (chatId: number, fileId: number): Promise<void> =>
 /** Sends a file. */
 export async function uploadFile(chatId: number, file: File, onSent: OnSent, signal: AbortSignal): Promise<ChatFile> {
   const form = { files: [file], onSent };
-  const { files: stored } = await ask<{ files: [ChatFile] }>("POST", `/chats/${chatId}/files`, { form, signal });
-  return stored[0];
+  const { files: stored } = await ask<Schemas["ChatFiles"]>("POST", `/chats/${chatId}/files`, { form, signal });
+  return stored[0] as ChatFile;
 }

@@ -72,15 +72,15 @@ export function events(list: [id: string, name: string, data: unknown][], { cut 
 
 export function message(id: number, role: Message["role"], content: string, more: Partial<Message> = {}): Message {
   return {
-    message_id: id, siblings: [id], role, content, state: "complete", finish_reason: role === "assistant" ? "stop" : null,
-    model: null, created_at: "2026-11-26T00:00:00Z", ...more,
+    message_id: id, parent: null, siblings: [id], role, content, state: "complete",
+    finish_reason: role === "assistant" ? "stop" : null, model: null, created_at: "2026-11-26T00:00:00Z", finished_at: null, ...more,
   };
 }
 
 export function chat(id: number, messages: Message[] = [], more: Partial<Chat> = {}): Chat {
   return {
-    chat_id: id, title: `Chat ${id}`, created_at: "2026-11-26T00:00:00Z", updated_at: "2026-11-26T00:00:00Z",
-    message_count: messages.length, preview: "", system: null, model: null, parameters: {}, on_overflow: "drop_oldest",
+    chat_id: id, title: `Chat ${id}`, titled_by: "nobody",
+    created_at: "2026-11-26T00:00:00Z", updated_at: "2026-11-26T00:00:00Z", message_count: messages.length, leaf: null, system: null, model: null, parameters: {}, on_overflow: "drop_oldest",
     running: null, messages, ...more,
   };
 }

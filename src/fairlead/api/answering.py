@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
 from pydantic import Field
 
 from fairlead.api.files import received
 from fairlead.api.multipart import FilesRoute
+from fairlead.api.responses import Json
 from fairlead.api.schemas import Body, Name, OwnId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served, Services
-from fairlead.api.sse import Events, while_connected
+from fairlead.api.sse import Events, EventStream, while_connected
 from fairlead.api.steps import respond
 from fairlead.api.summaries import FileReference, Seed, Temperature, Timeout
+from fairlead.api.task_responses import AnswerProgress, AnswerSource, AnswerSources, TextAnswer, TextAnswerEvents
 from fairlead.errors import FileTooLarge, InvalidRequest
+from fairlead.service.answer_events import Text
 from fairlead.service.answering import (
     MAX_TOKENS,
     THRESHOLD,
@@ -45,6 +46,12 @@ _MOST_CHARACTERS: Final = 20_000_000
 """Of all files of one question."""
 _TEMPERATURE: Final = 0.0
 """The likeliest answer, unless asked otherwise."""
+
+Place = Literal[
+    "start", "end", "chat_id", "file_id", "name", "page", "line_from", "line_to", "collection", "row_id", "row"
+]
+_PLACES: Final[tuple[Place, ...]] = get_args(Place)
+"""What says where a source stands."""
 
 TopK = Annotated[int, Field(ge=1, le=50)]
 Threshold = Annotated[float, Field(ge=-1, le=1)]
@@ -72,7 +79,9 @@ class AnswerBody(Body):
 
 
 @router.post("/answer")
-async def answer(body: AnswerBody, request: Request, services: Served, request_id: RequestId, asker: Asker) -> Response:
+async def answer(
+    body: AnswerBody, request: Request, services: Served, request_id: RequestId, asker: Asker
+) -> Json[TextAnswer] | EventStream[TextAnswerEvents]:
     """A question answered from a text that is sent along, from files of one's chats, or from a collection."""
     asking = GenerationRequest(
         user=body.user or asker,
@@ -106,7 +115,7 @@ async def answer_file(
     stream: bool = False,
     request_id: Annotated[OwnId | None, Query()] = None,
     user: UserName | None = None,
-) -> Response:
+) -> Json[TextAnswer] | EventStream[TextAnswerEvents]:
     """A question answered from files: a form (multipart/form-data) with each in a field named `file`. None is kept."""
     among: list[Candidate] = []
     async with contextlib.AsyncExitStack() as discarding:
@@ -160,7 +169,9 @@ def _check_size(among: Sequence[Candidate]) -> None:
         raise FileTooLarge(f"The files say too much: together they may have {_MOST_CHARACTERS:,} characters at most.")
 
 
-async def _answer(wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool) -> Response:
+async def _answer(
+    wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool
+) -> Json[TextAnswer] | EventStream[TextAnswerEvents]:
     steps = services.answers.answer(wish, request_id)
     return await respond(request, steps, Answered, answered_json, _event, stream=stream)
 
@@ -168,17 +179,22 @@ async def _answer(wish: Wish, request: Request, services: Services, request_id: 
 def _event(step: Step, events: Events) -> bytes:
     match step:
         case Embedded():
-            return events.event("progress", {"phase": "embedding", **asdict(step)})
+            progress: AnswerProgress = {"phase": "embedding", "done": step.done, "total": step.total}
+            return events.event("progress", progress)
         case Found():
-            told = {"best_score": step.best_score, "threshold": step.threshold}
-            return events.event("sources", {"sources": [source_json(source) for source in step.sources], **told})
+            found: AnswerSources = {
+                "sources": [source_json(source) for source in step.sources],
+                "best_score": step.best_score,
+                "threshold": step.threshold,
+            }
+            return events.event("sources", found)
         case Words():
-            return events.event("token", asdict(step))
+            return events.event("token", Text(text=step.text))
         case Answered():
             return events.event("done", answered_json(step))
 
 
-def answered_json(answered: Answered) -> dict[str, object]:
+def answered_json(answered: Answered) -> TextAnswer:
     """An answer with its sources as clients see it."""
     return {
         "id": answered.id,
@@ -202,6 +218,10 @@ def answered_json(answered: Answered) -> dict[str, object]:
     }
 
 
-def source_json(source: Source) -> dict[str, object]:
+def source_json(source: Source) -> AnswerSource:
     """A source as clients see it, without what does not apply to its kind."""
-    return {name: value for name, value in asdict(source).items() if value is not None}
+    told: AnswerSource = {"kind": source.kind, "text": source.text, "score": source.score}
+    for place in _PLACES:
+        if (value := getattr(source, place)) is not None:
+            told[place] = value
+    return told

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fairlead.api import generation_responses as responses
 from fairlead.errors import EngineFailed
 from fairlead.service.answer import Answer, Candidate, Result, TokenLogprob
 from fairlead.service.reports import result_report
@@ -48,15 +49,15 @@ def ended(answer: Answer) -> Result:
     return answer.result
 
 
-def result_json(result: Result) -> dict[str, object]:
+def result_json(result: Result) -> responses.InferDone:
     """The end of an answer in Fairlead's own dialect."""
     return {"id": result.id, "model": result.model, "finish_reason": result.finish_reason, **result_report(result)}
 
 
-def logprobs_json(logprobs: Iterable[TokenLogprob]) -> list[dict[str, object]]:
+def logprobs_json(logprobs: Iterable[TokenLogprob]) -> list[responses.TokenLogprob]:
     """Log-probabilities as in OpenAI's chat dialect, which Fairlead's own shares."""
     return [{**_candidate(item.token), "top_logprobs": [_candidate(other) for other in item.top]} for item in logprobs]
 
 
-def _candidate(candidate: Candidate) -> dict[str, object]:
+def _candidate(candidate: Candidate) -> responses.Candidate:
     return {"token": candidate.text, "logprob": candidate.logprob, "bytes": list(candidate.bytes)}

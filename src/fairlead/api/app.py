@@ -28,6 +28,7 @@ from fairlead.api import (
     summaries,
 )
 from fairlead.api import embeddings as embedding_routes
+from fairlead.api.description import DescribedApp
 from fairlead.api.identity import Identity
 from fairlead.api.logs import RequestLog
 from fairlead.api.security import Door, is_local
@@ -92,7 +93,7 @@ def create_app(settings: Settings, model: str | None = None, registry: Registry 
             await services.people.close()
             await services.store.close()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="Fairlead",
         version=fairlead.__version__,
         lifespan=lifespan,

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, cast
 
+from fairlead.api import chat_responses as responses
 from fairlead.service.answer_log import Place
 from fairlead.service.chats import Archive, Chat, File, Listed, Match, Message, Opened, Page
 from fairlead.service.reports import public
 
-FORMAT: Final = "fairlead-chat"
-VERSION: Final = 1
 
-
-def moment(time: datetime | None) -> str | None:
+def moment(time: datetime) -> str:
     """A time in RFC 3339, in UTC."""
-    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def page_json(page: Page) -> dict[str, object]:
+def page_json(page: Page) -> responses.ChatPage:
     """A part of a list of chats."""
     return {"chats": [_listed(chat, page.matches.get(chat.id)) for chat in page.chats], "more": page.more}
 
 
-def chat_json(opened: Opened) -> dict[str, object]:
+def chat_json(opened: Opened) -> responses.Chat:
     """A chat with the messages of the branch that is shown, and where to take up the answer that goes on."""
     chat, live = opened.chat, opened.live
-    running: dict[str, object] | None = None
+    running: responses.Running | None = None
     if live is not None:
         place = Place(live.number, live.log.length)
         running = {"id": live.id, "message_id": live.number, "event_id": str(place)}
@@ -44,11 +41,11 @@ def chat_json(opened: Opened) -> dict[str, object]:
     }
 
 
-def messages_json(opened: Opened, *, every: bool = False) -> list[dict[str, object]]:
+def messages_json(opened: Opened, *, every: bool = False) -> list[responses.Message]:
     """The messages of the branch that is shown, or of every branch."""
     numbers = {message.id: message.number for message in opened.messages}
     siblings, live = opened.siblings, opened.live
-    told = []
+    told: list[responses.Message] = []
     for message in opened.messages if every else opened.shown:
         grown = live.text if live is not None and live.row == message.id else message.content
         told.append(
@@ -61,13 +58,13 @@ def messages_json(opened: Opened, *, every: bool = False) -> list[dict[str, obje
     return told
 
 
-def archive_json(taken: Archive) -> dict[str, object]:
+def archive_json(taken: Archive) -> responses.ExportedChat:
     """A chat whole: all branches, all that was told with answers, and what is known of its files."""
     chat = taken.chat
     numbers = {message.id: message.number for message in taken.messages}
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": "fairlead-chat",
+        "version": 1,
         **_settings(chat),
         "leaf": numbers.get(chat.leaf_id) if chat.leaf_id is not None else None,
         "created_at": moment(chat.created_at),
@@ -88,8 +85,8 @@ def archive_markdown(taken: Archive) -> str:
     return "\n\n".join(_markdown(Opened(taken.chat, taken.messages))) + "\n"
 
 
-def _listed(chat: Listed, match: Match | None) -> dict[str, object]:
-    told: dict[str, object] = {
+def _listed(chat: Listed, match: Match | None) -> responses.ListedChat:
+    told: responses.ListedChat = {
         "chat_id": chat.number,
         "title": chat.title,
         "created_at": moment(chat.created_at),
@@ -102,18 +99,18 @@ def _listed(chat: Listed, match: Match | None) -> dict[str, object]:
     return told
 
 
-def _settings(chat: Chat) -> dict[str, object]:
+def _settings(chat: Chat) -> responses.ChatSettings:
     return {
         "title": chat.title,
         "titled_by": chat.titled_by,
         "system": chat.system,
         "model": chat.model,
-        "parameters": dict(chat.parameters),
+        "parameters": cast(responses.Parameters, dict(chat.parameters)),  # stored as they were checked on their way in
         "on_overflow": chat.on_overflow,
     }
 
 
-def _message(message: Message, numbers: Mapping[int, int], content: str) -> dict[str, Any]:
+def _message(message: Message, numbers: Mapping[int, int], content: str) -> responses.StoredMessage:
     return {
         "message_id": message.number,
         "parent": None if message.parent_id is None else numbers[message.parent_id],
@@ -123,14 +120,23 @@ def _message(message: Message, numbers: Mapping[int, int], content: str) -> dict
         "finish_reason": message.finish_reason,
         "model": message.model,
         "created_at": moment(message.created_at),
-        "finished_at": moment(message.finished_at),
+        "finished_at": None if message.finished_at is None else moment(message.finished_at),
     }
 
 
-def _file(file: File) -> dict[str, Any]:
-    told = asdict(file)
-    del told["id"], told["chat_id"]  # rows never leave the server
-    return {"file_id": told.pop("number"), **told, "created_at": moment(file.created_at)}
+def _file(file: File) -> responses.ExportedFile:
+    return {
+        "file_id": file.number,
+        "name": file.name,
+        "kind": file.kind,
+        "sha256": file.sha256,
+        "size_bytes": file.size_bytes,
+        "state": file.state,
+        "error": file.error,
+        "pages": file.pages,
+        "characters": file.characters,
+        "created_at": moment(file.created_at),
+    }
 
 
 def _markdown(opened: Opened) -> Iterator[str]:

@@ -194,6 +194,10 @@ class Report(Body):
     sources: Annotated[list[SourceReport], Field(max_length=_MOST_SOURCES)] | None = None
     error: ErrorReport | None = None
 
+    def parts(self) -> dict[str, Any]:
+        """Those that are given, each whole: as reports are kept that were made here."""
+        return {name: part for name, part in self.model_dump().items() if part is not None}
+
 
 class ArchivedMessage(Body):
     """A message of a chat that is taken in."""
@@ -211,7 +215,7 @@ class ArchivedMessage(Body):
 
     def message(self) -> Message:
         """As the service has it, with its number for a row. An answer that was under way is cut off here."""
-        report = None if self.report is None else self.report.model_dump(exclude_unset=True)
+        report = None if self.report is None else self.report.parts()
         return Message(
             id=self.message_id,
             number=self.message_id,

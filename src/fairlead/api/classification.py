@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from pydantic import Field, StringConstraints
 
+from fairlead.api import task_responses as responses
+from fairlead.api.responses import Json
 from fairlead.api.schemas import Body, Name, OwnId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served
-from fairlead.api.sse import Events
+from fairlead.api.sse import Events, EventStream
 from fairlead.api.steps import respond
 from fairlead.errors import InvalidRequest
 from fairlead.service.classification import INSTRUCTION, Classified, Example, Label, Labelled, Progress, Wish
@@ -74,7 +75,7 @@ class ClassifyBody(Body):
 @router.post("/classify")
 async def classify(
     body: ClassifyBody, request: Request, services: Served, request_id: RequestId, asker: Asker
-) -> Response:
+) -> Json[responses.Classification] | EventStream[responses.ClassifyEvents]:
     """For each text the likeliest label, and how likely each is."""
     steps = services.classifications.classify(body.wish(asker), body.request_id or request_id)
     return await respond(request, steps, Classified, classified_json, _event, stream=body.stream)
@@ -83,18 +84,20 @@ async def classify(
 def _event(step: Step, events: Events) -> bytes:
     match step:
         case Progress():
-            return events.event("progress", {"phase": "classifying", "done": step.done, "total": step.total})
+            progress: responses.ClassifyProgress = {"phase": "classifying", "done": step.done, "total": step.total}
+            return events.event("progress", progress)
         case Labelled():
-            return events.event("result", {"index": step.index, **_labelled_json(step)})
+            result: responses.ClassifiedText = {"index": step.index, **_labelled_json(step)}
+            return events.event("result", result)
         case Classified():
             return events.event("done", classified_json(step))
 
 
-def _labelled_json(labelled: Labelled) -> dict[str, object]:
+def _labelled_json(labelled: Labelled) -> responses.Classified:
     return {"label": labelled.label, "probabilities": labelled.probabilities}
 
 
-def classified_json(classified: Classified) -> dict[str, object]:
+def classified_json(classified: Classified) -> responses.Classification:
     """Texts under their labels as clients see them."""
     return {
         "id": classified.id,

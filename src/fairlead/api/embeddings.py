@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fairlead.api.openai_responses import Embedding, Embeddings
+from fairlead.api.responses import EncodedJson, Json, encode
 from fairlead.api.schemas import Body, Name, TokenId, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, Served
@@ -52,24 +53,28 @@ class EmbeddingBody(Body):
 
 
 @router.post("/embeddings")
-async def embeddings(body: EmbeddingBody, request: Request, services: Served, asker: Asker) -> Response:
+async def embeddings(body: EmbeddingBody, request: Request, services: Served, asker: Asker) -> Json[Embeddings]:
     """A vector of length 1 for each text."""
     work = services.embeddings.answer(body.inputs(), body.model, body.user or asker)
     found = await while_connected(request, work)
     request.state.model = found.model
-    content = await asyncio.to_thread(_told, found, body.encoding_format or "float")
-    return Response(content, media_type="application/json")
+    return await asyncio.to_thread(_told, found, body.encoding_format or "float")
 
 
-def _told(found: Embedded, encoding: Encoding) -> bytes:
+def _told(found: Embedded, encoding: Encoding) -> Json[Embeddings]:
     # One by one: a call holds the interpreter lock to its end, and there may be millions of numbers.
     data = [
-        msgspec.json.encode({"object": "embedding", "index": index, "embedding": _encoded(vector, encoding)})
+        encode(Embedding(object="embedding", index=index, embedding=_encoded(vector, encoding)))
         for index, vector in enumerate(found.vectors)
     ]
-    usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
-    rest = {"object": "list", "data": msgspec.Raw(b"[%b]" % b",".join(data)), "model": found.model, "usage": usage}
-    return msgspec.json.encode(rest)
+    return EncodedJson(
+        {
+            "object": "list",
+            "data": cast(list[Embedding], msgspec.Raw(b"[%b]" % b",".join(data))),  # which they are, written
+            "model": found.model,
+            "usage": {"prompt_tokens": found.tokens, "total_tokens": found.tokens},
+        }
+    )
 
 
 def _encoded(vector: NDArray[np.float32], encoding: Encoding) -> str | list[float]:

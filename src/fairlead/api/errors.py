@@ -15,11 +15,32 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from typing_extensions import TypedDict  # typing's own cannot be described before Python 3.12
 
 from fairlead import errors
 from fairlead.errors import FairleadError
 
 logger = logging.getLogger(__name__)
+
+
+class Error(TypedDict):
+    """Why a request is refused, or has failed."""
+
+    code: str
+    """Stays the same."""
+    message: str
+    """What was wrong, and what to do."""
+    type: str
+    param: str | None
+    """The field that is wrong."""
+    details: Mapping[str, object]
+
+
+class ErrorResponse(TypedDict):
+    """The answer of every route that cannot do what it was asked for."""
+
+    error: Error
+
 
 STATUS: Final[dict[type[FairleadError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request_error"),
@@ -65,13 +86,13 @@ _SHOWN_PROBLEMS: Final = 8
 _LONGEST_NAME: Final = 100
 
 
-def body_of(error: FairleadError) -> dict[str, object]:
+def body_of(error: FairleadError) -> ErrorResponse:
     """The body that tells of an error."""
     _, kind = _row(error)
     return _body(error.code, error.message, kind, param=error.param, details=error.details)
 
 
-def unforeseen() -> dict[str, object]:
+def unforeseen() -> ErrorResponse:
     """The body that tells of a mistake of ours, without telling anything of it."""
     return _body("internal_error", "Something went wrong in the server; its log has more.", "server_error")
 
@@ -175,7 +196,7 @@ def _body(
     *,
     param: str | None = None,
     details: Mapping[str, object] | None = None,
-) -> dict[str, object]:
+) -> ErrorResponse:
     return {
         "error": {
             "code": code,

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse
 
+from fairlead.api.chat_responses import ChatFile, ChatFiles, FileProgress, FileRemoved
 from fairlead.api.multipart import FilesRoute, PartBegins, PartEnds, form_events
+from fairlead.api.responses import Json
 from fairlead.api.schemas import UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, Person, Served
@@ -36,10 +38,10 @@ async def chat_of(chat_id: Number, services: Served, person: Person) -> int:
 Chat = Annotated[int, Depends(chat_of)]
 
 
-@_uploads.post("/chats/{chat_id}/files", tags=["chats"])
+@_uploads.post("/chats/{chat_id}/files", status_code=201, tags=["chats"])
 async def attach(
     chat: Chat, request: Request, services: Served, asker: Asker, user: UserName | None = None
-) -> JSONResponse:
+) -> Json[ChatFiles]:
     """Attach files, all or none: a form (multipart/form-data) with each in a field named `file`.
 
     They are parsed aside: `state` goes from `parsing` to `ready`, or to `failed` with the reason in `error`.
@@ -48,26 +50,26 @@ async def attach(
     async with contextlib.AsyncExitStack() as discarding:
         uploads = await received(request, documents, discarding)
         attached = await documents.attach(chat, uploads, partial(services.people.check_storage, name))
-    return JSONResponse({"files": [file_json(status) for status in attached]}, 201)
+    return Json({"files": [file_json(status) for status in attached]}, 201)
 
 
 router.include_router(_uploads)
 
 
 @router.get("/chats/{chat_id}/files", tags=["chats"])
-async def list_files(chat: Chat, services: Served) -> JSONResponse:
+async def list_files(chat: Chat, services: Served) -> Json[ChatFiles]:
     """The files of a chat in the order in which they were attached."""
-    return JSONResponse({"files": [file_json(status) for status in await services.documents.listed(chat)]})
+    return Json({"files": [file_json(status) for status in await services.documents.listed(chat)]})
 
 
 @router.get("/chats/{chat_id}/files/{file_id}", tags=["chats"])
-async def look_at_file(chat: Chat, file_id: Number, services: Served) -> JSONResponse:
+async def look_at_file(chat: Chat, file_id: Number, services: Served) -> Json[ChatFile]:
     """A file's state, and how far it is parsed."""
-    return JSONResponse(file_json(await services.documents.find(chat, file_id)))
+    return Json(file_json(await services.documents.find(chat, file_id)))
 
 
 @router.get("/chats/{chat_id}/files/{file_id}/content", tags=["chats"])
-async def file_content(chat: Chat, file_id: Number, services: Served) -> Response:
+async def file_content(chat: Chat, file_id: Number, services: Served) -> FileResponse:
     """The file as it was attached; never to be shown by a browser, whatever it holds."""
     file, path = await services.documents.content(chat, file_id)
     return FileResponse(
@@ -80,16 +82,16 @@ async def file_content(chat: Chat, file_id: Number, services: Served) -> Respons
 
 
 @router.delete("/chats/{chat_id}/files/{file_id}", tags=["chats"])
-async def remove_file(chat: Chat, file_id: Number, services: Served) -> JSONResponse:
+async def remove_file(chat: Chat, file_id: Number, services: Served) -> Json[FileRemoved]:
     """Remove a file, also while it is parsed; the next turn goes without it."""
     await services.documents.remove(chat, file_id)
-    return JSONResponse({"file_id": file_id, "removed": True})
+    return Json({"file_id": file_id, "removed": True})
 
 
-def file_json(status: FileStatus) -> dict[str, object]:
+def file_json(status: FileStatus) -> ChatFile:
     """A file as clients see it."""
     file, stage = status.file, status.stage
-    progress = None
+    progress: FileProgress | None = None
     if file.state == "parsing" and stage is not None:
         progress = {"phase": stage.phase, "done": stage.done, "total": stage.total}
     return {

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse
 
+from fairlead.api.responses import Json
 from fairlead.api.schemas import UserName
 from fairlead.api.security import JsonRoute
+from fairlead.api.service_responses import Me
 from fairlead.api.services import Asker, Proven, Served
 
 router = APIRouter(route_class=JsonRoute)
 
 
 @router.get("/me", tags=["service"])
-async def me(services: Served, asker: Asker, proven: Proven, user: UserName | None = None) -> JSONResponse:
+async def me(services: Served, asker: Asker, proven: Proven, user: UserName | None = None) -> Json[Me]:
     """Who asks, their limits (null is none) and what they have of each."""
     name = user or asker
     people, known = services.people, services.users.find(name)
-    tokens = await people.tokens_today(name)
-    return JSONResponse(
+    limits, tokens = people.limits(name), await people.tokens_today(name)
+    return Json(
         {
             "user": name,
             "secured": proven is not None,
-            "limits": asdict(people.limits(name)),
+            "limits": {
+                "weight": limits.weight,
+                "max_waiting": limits.max_waiting,
+                "tokens_per_day": limits.tokens_per_day,
+                "storage_bytes": limits.storage_bytes,
+            },
             "used": {
                 "waiting": known.waiting,
                 "running": known.running,

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi.routing import APIRoute
 from python_multipart import MultipartParser
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
@@ -18,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from fairlead.api.description import DescribedRoute
 from fairlead.errors import InvalidRequest
 
 _SILENT_FOR_S: Final = 30.0
@@ -42,7 +42,7 @@ class PartEnds:
 FormEvent = PartBegins | bytes | PartEnds
 
 
-class FilesRoute(APIRoute):
+class FilesRoute(DescribedRoute):
     """A route whose body is a form with files; its handler reads it by `form_events`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

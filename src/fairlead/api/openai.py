@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
 
 from fairlead.api.answers import ended, wholes
-from fairlead.api.openai_json import Chat, Completion, Dialect, Json, usage_json
+from fairlead.api.openai_json import ChatDialect, CompletionDialect, Dialect, Object, usage_json
+from fairlead.api.openai_responses import (
+    ChatCompletion,
+    ChatCompletionEvents,
+    Completion,
+    CompletionEvents,
+    OpenAIModel,
+    OpenAIModels,
+)
+from fairlead.api.responses import Json, encode
 from fairlead.api.schemas import ChatBody, CompletionBody, OpenAIBody
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served, Services
-from fairlead.api.sse import EventStream, encode, ends_in_error, while_connected
+from fairlead.api.sse import EventStream, ends_in_error, while_connected
 from fairlead.errors import ModelNotFound
 from fairlead.service.answer import Answer, Piece
 from fairlead.service.request import GenerationRequest
@@ -29,39 +37,39 @@ _HERE: Final = "\x00"
 
 
 @router.get("/models")
-async def models(services: Served) -> JSONResponse:
+async def models(services: Served) -> Json[OpenAIModels]:
     """The models that can answer now."""
     loaded = [_model(services, model.name) for model in services.registry.loaded()]
-    return JSONResponse({"object": "list", "data": loaded})
+    return Json({"object": "list", "data": loaded})
 
 
 @router.get("/models/{name}")
-async def model(name: str, services: Served) -> JSONResponse:
+async def model(name: str, services: Served) -> Json[OpenAIModel]:
     """One model that can answer now."""
     if name not in [model.name for model in services.registry.loaded()]:
         raise ModelNotFound(f"No model {name[:200]!r} is loaded; GET /v1/models lists those that are.", param="model")
-    return JSONResponse(_model(services, name))
+    return Json(_model(services, name))
 
 
 @router.post("/chat/completions")
 async def chat_completions(
     body: ChatBody, request: Request, services: Served, request_id: RequestId, asker: Asker
-) -> Response:
+) -> Json[ChatCompletion] | EventStream[ChatCompletionEvents]:
     """Answer a conversation."""
-    asked = _Asked(body, [body.request(asker)], Chat(logprobs=bool(body.logprobs)), request_id)
+    asked = _Asked(body, [body.request(asker)], ChatDialect(logprobs=bool(body.logprobs)), request_id)
     return await _respond(asked, request, services)
 
 
 @router.post("/completions")
 async def completions(
     body: CompletionBody, request: Request, services: Served, request_id: RequestId, asker: Asker
-) -> Response:
+) -> Json[Completion] | EventStream[CompletionEvents]:
     """Continue one or more texts."""
-    asked = _Asked(body, body.requests(asker), Completion(logprobs=body.logprobs is not None), request_id)
+    asked = _Asked(body, body.requests(asker), CompletionDialect(logprobs=body.logprobs is not None), request_id)
     return await _respond(asked, request, services)
 
 
-def _model(services: Services, name: str) -> Json:
+def _model(services: Services, name: str) -> OpenAIModel:
     created = int(time.time() - (time.monotonic() - services.started_at))
     return {"id": name, "object": "model", "created": created, "owned_by": "fairlead"}
 
@@ -81,13 +89,13 @@ class _Asked:
         return self.body.n or 1
 
 
-async def _respond(asked: _Asked, request: Request, services: Services) -> Response:
+async def _respond(asked: _Asked, request: Request, services: Services) -> Json[Any] | EventStream[Any]:
     if asked.body.stream:
         stream = _Stream(asked, await while_connected(request, _start(asked, services)))
         request.state.model = stream.model
         return EventStream(ends_in_error(stream.events(), lambda error: _event(error) + _DONE), on_close=stream.aclose)
 
-    async def answer() -> Json:
+    async def answer() -> Object:
         answers = await _start(asked, services)
         request.state.model = answers[0].model
         found = await wholes(answers)
@@ -99,7 +107,7 @@ async def _respond(asked: _Asked, request: Request, services: Services) -> Respo
         head = _head(asked.dialect.kind, asked.request_id, results[0].model)
         return {**head, "choices": choices, "usage": usage_json(results, asked.count)}
 
-    return JSONResponse(await while_connected(request, answer()))
+    return Json(await while_connected(request, answer()))
 
 
 async def _start(asked: _Asked, services: Services) -> Sequence[Answer]:
@@ -115,7 +123,7 @@ async def _start(asked: _Asked, services: Services) -> Sequence[Answer]:
     return answers
 
 
-def _head(kind: str, request_id: str, model_name: str) -> Json:
+def _head(kind: str, request_id: str, model_name: str) -> Object:
     return {"id": request_id, "object": kind, "created": int(time.time()), "model": model_name}
 
 
@@ -157,12 +165,12 @@ class _Stream:
         for answer in self._answers:
             await answer.aclose()
 
-    def _chunk(self, index: int, choice: Json, finish_reason: str | None = None) -> bytes:
+    def _chunk(self, index: int, choice: Object, finish_reason: str | None = None) -> bytes:
         chunk = {**self._head, "choices": [{"index": index, **choice, "finish_reason": finish_reason}]}
         return _event({**chunk, "usage": None} if self._include_usage else chunk)
 
 
-def _event(value: Json) -> bytes:
+def _event(value: Mapping[str, object]) -> bytes:
     return b"data: %b\n\n" % encode(value)
 
 

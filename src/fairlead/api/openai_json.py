@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from fairlead.api.answers import Whole, logprobs_json
+from fairlead.api.openai_responses import AssistantMessage, ChoiceLogprobs, CompletionLogprobs, OpenAIUsage
 from fairlead.service.answer import Result, TokenLogprob
 
-Json = dict[str, Any]
+Object = dict[str, Any]
+"""A part of an answer; `openai_responses.py` has them whole."""
 
 
-def usage_json(results: Sequence[Result], choices_per_prompt: int) -> Json:
+def usage_json(results: Sequence[Result], choices_per_prompt: int) -> OpenAIUsage:
     """The tokens of all choices together; a prompt that several choices answer counts once."""
     prompt = sum(result.usage.prompt_tokens for result in results[::choices_per_prompt])
     cached = sum(result.usage.cached_tokens for result in results[::choices_per_prompt])
@@ -32,20 +34,20 @@ class Dialect(Protocol):
     chunk_kind: str
     """Of a chunk of a stream."""
 
-    def choice(self, whole: Whole) -> Json:
+    def choice(self, whole: Whole) -> Object:
         """A whole choice, without its index and finish reason."""
 
-    def opening(self) -> Json | None:
+    def opening(self) -> Object | None:
         """The first chunk's choice, before there is text; None for none."""
 
-    def piece(self, text: str, logprobs: Sequence[TokenLogprob] | None) -> Json:
+    def piece(self, text: str, logprobs: Sequence[TokenLogprob] | None) -> Object:
         """A chunk's choice with some text."""
 
-    def closing(self) -> Json:
+    def closing(self) -> Object:
         """The last chunk's choice, beside its finish reason."""
 
 
-class Chat:
+class ChatDialect:
     """`/v1/chat/completions`."""
 
     kind = "chat.completion"
@@ -54,30 +56,30 @@ class Chat:
     def __init__(self, *, logprobs: bool) -> None:
         self._logprobs = logprobs
 
-    def choice(self, whole: Whole) -> Json:
+    def choice(self, whole: Whole) -> Object:
         """A message."""
-        message = {"role": "assistant", "content": whole.text, "refusal": None}
+        message: AssistantMessage = {"role": "assistant", "content": whole.text, "refusal": None}
         return {"message": message, "logprobs": self._told(whole.logprobs)}
 
-    def opening(self) -> Json:
+    def opening(self) -> Object:
         """The role."""
         return {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
 
-    def piece(self, text: str, logprobs: Sequence[TokenLogprob] | None) -> Json:
+    def piece(self, text: str, logprobs: Sequence[TokenLogprob] | None) -> Object:
         """Some text."""
         return {"delta": {"content": text}, "logprobs": self._told(logprobs)}
 
-    def closing(self) -> Json:
+    def closing(self) -> Object:
         """Nothing more."""
         return {"delta": {}, "logprobs": None}
 
-    def _told(self, logprobs: Iterable[TokenLogprob] | None) -> Json | None:
+    def _told(self, logprobs: Iterable[TokenLogprob] | None) -> ChoiceLogprobs | None:
         if not self._logprobs or logprobs is None:
             return None
         return {"content": logprobs_json(logprobs), "refusal": None}
 
 
-class Completion:
+class CompletionDialect:
     """`/v1/completions`. Log-probabilities are in its own older form, with offsets into the text."""
 
     kind = "text_completion"
@@ -86,7 +88,7 @@ class Completion:
     def __init__(self, *, logprobs: bool) -> None:
         self._logprobs = logprobs
 
-    def choice(self, whole: Whole) -> Json:
+    def choice(self, whole: Whole) -> Object:
         """A text."""
         return {"text": whole.text, "logprobs": self._told(whole.logprobs)}
 
@@ -94,15 +96,15 @@ class Completion:
         """There is none."""
         return
 
-    def piece(self, text: str, logprobs: Sequence[TokenLogprob] | None) -> Json:
+    def piece(self, text: str, logprobs: Sequence[TokenLogprob] | None) -> Object:
         """Some text."""
         return {"text": text, "logprobs": self._told(logprobs)}
 
-    def closing(self) -> Json:
+    def closing(self) -> Object:
         """Nothing more."""
         return {"text": "", "logprobs": None}
 
-    def _told(self, logprobs: Iterable[TokenLogprob] | None) -> Json | None:
+    def _told(self, logprobs: Iterable[TokenLogprob] | None) -> CompletionLogprobs | None:
         if not self._logprobs or logprobs is None:
             return None
         items = list(logprobs)

@@ -6,7 +6,7 @@ may leave this machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -33,7 +33,7 @@ def install(app: FastAPI) -> None:
 
 def page(description: Schema) -> str:
     """The page for an OpenAPI description."""
-    schemas = description.get("components", {}).get("schemas", {})
+    schemas = description["components"]["schemas"]
     title = escape(f"{description['info']['title']} {description['info']['version']}")
     routes = "".join(
         part
@@ -41,37 +41,84 @@ def page(description: Schema) -> str:
         for method, route in methods.items()
         for part in _route(method, path, route, schemas)
     )
+    bodies = {_name(_body(route)) for methods in description["paths"].values() for route in methods.values()}
+    shapes = "".join(_shape(name, schema) for name, schema in schemas.items() if name not in bodies)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f'<h1>{title}</h1><p>For programs: <a href="/openapi.json">openapi.json</a>.</p>{routes}</html>'
+        f'<h1>{title}</h1><p>For programs: <a href="/openapi.json">openapi.json</a>. What cannot be done is answered '
+        f"with {_link('ErrorResponse')}.</p>{routes}<h1>What these names stand for</h1>{shapes}</html>"
     )
 
 
 def _route(method: str, path: str, route: Schema, schemas: Schema) -> Iterator[str]:
     yield f"<h2><code>{escape(method.upper())} {escape(path)}</code></h2><p>{escape(route.get('description', ''))}</p>"
-    content = route.get("requestBody", {}).get("content", {})
-    body = content.get("application/json", {}).get("schema", {})
-    fields = schemas.get(body.get("$ref", "").rpartition("/")[2], {})
+    fields = schemas.get(_name(_body(route)), {})
     required = set(fields.get("required", ()))
-    rows = [
-        f"<tr><th>{escape(name)}</th><td>{escape(_kind(field))}{', required' if name in required else ''}</td></tr>"
+    yield _table(
+        (name, f"{_kind(field, null=False)}{', required' if name in required else ''}")
         for name, field in fields.get("properties", {}).items()
-    ]
-    if rows:
-        yield f"<table>{''.join(rows)}</table>"
+    )
+    answers = {
+        _answer(media_type, told["schema"]): None
+        for status, response in route["responses"].items()
+        if status != "default"
+        for media_type, told in response["content"].items()
+    }
+    yield f"<p>Answers {', or '.join(answers)}.</p>"
 
 
-def _kind(field: Schema) -> str:
-    """A field's type in a few words, with its limits."""
+def _body(route: Schema) -> Schema:
+    content: Schema = route.get("requestBody", {}).get("content", {})
+    schema: Schema = content.get("application/json", {}).get("schema", {})
+    return schema
+
+
+def _answer(media_type: str, schema: Schema) -> str:
+    if "$ref" not in schema:
+        return escape(media_type)
+    return f"{_kind(schema)} as events" if media_type == "text/event-stream" else _kind(schema)
+
+
+def _shape(name: str, schema: Schema) -> str:
+    required = set(schema.get("required", ()))
+    table = _table(
+        (field, f"{_kind(told)}{'' if field in required else ', optional'}", escape(told.get("description", "")))
+        for field, told in schema.get("properties", {}).items()
+    )
+    told = escape(schema.get("description", ""))
+    return f'<h2 id="{escape(name)}"><code>{escape(name)}</code></h2><p>{told}</p>{table}'
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    """A table of names, each with what there is to say of it."""
+    told = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, *cells in rows
+    )
+    return f"<table>{told}</table>" if told else ""
+
+
+def _kind(field: Schema, *, null: bool = True) -> str:
+    """A field's type in a few words, with its limits. `null` is whether to say where it may be that."""
     if "anyOf" in field:
-        return " or ".join(kind for option in field["anyOf"] if (kind := _kind(option)) != "null")
+        kinds = [_kind(option, null=null) for option in field["anyOf"]]
+        return " or ".join(kind for kind in kinds if null or kind != "null")
     if "$ref" in field:
-        return str(field["$ref"]).rpartition("/")[2]
+        return _link(_name(field))
     if "enum" in field or "const" in field:
-        return " or ".join(f'"{value}"' for value in field.get("enum", [field.get("const")]))
+        return escape(" or ".join(f'"{value}"' for value in field.get("enum", [field.get("const")])))
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
     bounds = " ".join(f"{word} {field[limit]:.15g}" for limit, word in limits.items() if limit in field)
-    kind = str(field.get("type", "any"))
+    kind = escape(str(field.get("type", "any")))
     if kind == "array":
         kind = f"array of {_kind(field.get('items', {}))}"
+    if kind == "object" and isinstance(field.get("additionalProperties"), Mapping):
+        kind = f"object of {_kind(field['additionalProperties'])}"
     return f"{kind} {bounds}".strip()
+
+
+def _name(schema: Schema) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2]
+
+
+def _link(name: str) -> str:
+    return f'<a href="#{escape(name)}">{escape(name)}</a>'

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import pydantic_core
-from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fairlead.api.description import DescribedRoute
 from fairlead.api.errors import http_error
 from fairlead.errors import ConfigError
 
@@ -135,7 +135,7 @@ class JsonRequest(Request):
         raise HTTPException(413, f"The body may have {self.most_bytes} bytes at most.")
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(DescribedRoute):
     """A route whose body, where its method has one, is JSON."""
 
     request_class: ClassVar[type[JsonRequest]] = JsonRequest

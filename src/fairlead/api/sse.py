@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fairlead.api import errors
+from fairlead.api.errors import ErrorResponse
+from fairlead.api.responses import encode
 from fairlead.errors import FairleadError
 
 T = TypeVar("T")
+Told = TypeVar("Told")
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +35,6 @@ _HEADERS: Final = {
     "cache-control": "no-store",
     "x-accel-buffering": "no",
 }
-
-encode = msgspec.json.Encoder().encode
-"""To JSON in UTF-8 on one line."""
 
 
 def event(event_id: str, name: str, data: object) -> bytes:
@@ -55,11 +54,13 @@ class Events:
         return event(str(self._last), name, data)
 
 
-class EventStream(Response):
-    """An answer made of events, each element of `events` being whole ones.
+class EventStream(Response, Generic[Told]):
+    """An answer made of events, each element of `events` being whole ones. `Told` has what each says by its name.
 
     However the stream ends, `events` is closed before this returns; with a client that has gone, at once.
     """
+
+    media_type = "text/event-stream"
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ async def gone(receive: Receive) -> None:
 
 
 async def ends_in_error(
-    events: AsyncGenerator[bytes, None], tell: Callable[[dict[str, object]], bytes]
+    events: AsyncGenerator[bytes, None], tell: Callable[[ErrorResponse], bytes]
 ) -> AsyncGenerator[bytes, None]:
     """The same events, and where making them fails, one that tells of it: the status has been sent by then."""
     try:

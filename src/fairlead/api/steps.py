@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response
 
+from fairlead.api.responses import Json
 from fairlead.api.sse import Events, EventStream, ends_in_error, while_connected
 from fairlead.errors import EngineFailed
 
 Step = TypeVar("Step")
 Last = TypeVar("Last")
+Whole = TypeVar("Whole")
 
 
 async def respond(
     request: Request,
     steps: AsyncGenerator[Step],
     last: type[Last],
-    whole: Callable[[Last], Mapping[str, object]],
+    whole: Callable[[Last], Whole],
     event: Callable[[Step, Events], bytes],
     *,
     stream: bool,
-) -> Response:
+) -> Json[Whole] | EventStream[Any]:
     """The response to a request for some work, which ends where the client leaves.
 
     Args:
@@ -37,7 +38,7 @@ async def respond(
             of its own.
     """
     if not stream:
-        return JSONResponse(whole(await while_connected(request, _last(steps, last))))
+        return Json(whole(await while_connected(request, _last(steps, last))))
     first = await while_connected(request, anext(steps))
     events = Events()
     told = ends_in_error(_events(first, steps, event, events), lambda error: events.event("error", error))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
 from pydantic import Field
 
+from fairlead.api import task_responses as responses
 from fairlead.api.files import received
 from fairlead.api.multipart import FilesRoute
+from fairlead.api.responses import Json
 from fairlead.api.schemas import Body, Name, UserName
 from fairlead.api.security import JsonRoute
 from fairlead.api.services import Asker, RequestId, Served, Services
-from fairlead.api.sse import Events, while_connected
+from fairlead.api.sse import Events, EventStream, while_connected
 from fairlead.api.steps import respond
 from fairlead.errors import InvalidRequest
+from fairlead.service.answer_events import Text
 from fairlead.service.request import GenerationRequest
 from fairlead.service.summaries import Progress, Summary, Wish, Words
 
@@ -64,7 +65,7 @@ class SummarizeBody(Body):
 @router.post("/summarize")
 async def summarize(
     body: SummarizeBody, request: Request, services: Served, request_id: RequestId, asker: Asker
-) -> Response:
+) -> Json[responses.Summary] | EventStream[responses.SummaryEvents]:
     """A text of any length, or a file of a chat, made short."""
     asking = GenerationRequest(
         user=body.user or asker,
@@ -94,7 +95,7 @@ async def summarize_file(
     timeout_s: Annotated[Timeout | None, Query()] = None,
     stream: bool = False,
     user: UserName | None = None,
-) -> Response:
+) -> Json[responses.Summary] | EventStream[responses.SummaryEvents]:
     """A file made short: a form (multipart/form-data) with it in a field named `file`. It is not kept."""
     async with contextlib.AsyncExitStack() as discarding:
         uploads = await received(request, services.documents, discarding)
@@ -119,7 +120,9 @@ async def _text(body: SummarizeBody, services: Services, user: str) -> str:
     return await documents.text(chat, body.file.file_id)
 
 
-async def _answer(wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool) -> Response:
+async def _answer(
+    wish: Wish, request: Request, services: Services, request_id: str, *, stream: bool
+) -> Json[responses.Summary] | EventStream[responses.SummaryEvents]:
     steps = services.summaries.summarize(wish, request_id)
     return await respond(request, steps, Summary, summary_json, _event, stream=stream)
 
@@ -127,16 +130,29 @@ async def _answer(wish: Wish, request: Request, services: Services, request_id: 
 def _event(step: Progress | Words | Summary, events: Events) -> bytes:
     match step:
         case Progress():
-            return events.event("progress", asdict(step))
+            progress: responses.SummaryProgress = {"phase": step.phase, "done": step.done, "total": step.total}
+            return events.event("progress", progress)
         case Words():
-            return events.event("token", asdict(step))
+            return events.event("token", Text(text=step.text))
         case Summary():
             return events.event("done", summary_json(step))
 
 
-def summary_json(summary: Summary) -> dict[str, object]:
+def summary_json(summary: Summary) -> responses.Summary:
     """A summary as clients see it."""
-    told = asdict(summary)
-    usage = {name: told.pop(name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
-    timing = {"total_ms": told.pop("total_ms")}
-    return {**told, "usage": usage, "timing": timing}
+    return {
+        "id": summary.id,
+        "model": summary.model,
+        "summary": summary.summary,
+        "words": summary.words,
+        "share_read": summary.share_read,
+        "parts": summary.parts,
+        "rounds": summary.rounds,
+        "finish_reason": summary.finish_reason,
+        "usage": {
+            "prompt_tokens": summary.prompt_tokens,
+            "completion_tokens": summary.completion_tokens,
+            "cached_tokens": summary.cached_tokens,
+        },
+        "timing": {"total_ms": summary.total_ms},
+    }

@@ -21,13 +21,14 @@ from fairlead.storage.database import Database
 from fairlead.storage.files import File
 from fairlead.storage.messages import Message
 from fairlead.storage.search import Match
-from fairlead.storage.tables import MessageState, Overflow, Role, Titled
+from fairlead.storage.tables import FileState, MessageState, Overflow, Role, Titled
 
 __all__ = [
     "Archive",
     "Chat",
     "Chats",
     "File",
+    "FileState",
     "Listed",
     "Match",
     "Message",

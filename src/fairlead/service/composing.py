@@ -15,6 +15,7 @@ from typing import Final
 
 from fairlead.errors import PromptTooLong
 from fairlead.model_entry import ModelDefaults
+from fairlead.service.answer_events import Preparing
 from fairlead.service.context import fit
 from fairlead.service.generation import Generator
 from fairlead.service.live import LiveAnswer
@@ -202,7 +203,7 @@ class Composer:
             told = await asyncio.to_thread(self._tellable, draft, request, lease.model, fitted)
             if not told:
                 return draft
-            live.notify("preparing", {"doing": "summarizing"})
+            live.notify("preparing", Preparing(doing="summarizing"))
             text = await self._ask(self._asking(draft, request, lease.model, told), lease, live.id)
             if not text:
                 return draft  # what does not fit is dropped, and told of as dropped

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from fairlead.errors import ChatNotFound, EngineFailed, InvalidRequest, MessageNotFound
 from fairlead.service.answer import Answer
+from fairlead.service.answer_events import ChatDone, Started, queued
 from fairlead.service.answer_log import Place
 from fairlead.service.branches import branch
 from fairlead.service.composing import Composed, Composer
 from fairlead.service.generation import Generator
 from fairlead.service.live import ChatKey, Ending, LiveAnswer, LiveAnswers, Stopped, Told
-from fairlead.service.reports import chat_report, error_of, id_of, public
+from fairlead.service.reports import answer_report, chat_report, error_of, id_of
 from fairlead.service.request import GenerationRequest
 from fairlead.service.titles import Titles, first_words
 from fairlead.storage import chats, messages
@@ -124,7 +125,7 @@ class Conversations:
         answer = next((message for message in reversed(shown) if message.role == "assistant"), None)
         if answer is None:
             raise MessageNotFound("There is no answer to take up in this chat.", param="after")
-        question = next((message.number for message in told if message.id == answer.parent_id), None)
+        question = next(message.number for message in told if message.id == answer.parent_id)
         facts = _facts(id_of(answer.report), number, question, answer.number)
         return answer.number, _replayed(answer, facts, after.characters if after is not None else 0)
 
@@ -213,14 +214,18 @@ class Conversations:
         try:
             composed, answer = await live.unless_stopped(self._begin(exchange, live))
         except Stopped:
-            told = {**exchange.facts(live.id), "finish_reason": "cancelled"}
+            told: ChatDone = {
+                **exchange.facts(live.id),
+                "model": exchange.answer.model,
+                "finish_reason": "cancelled",
+                **answer_report({}),
+            }
             return Ending(state="complete", finish_reason="cancelled", told=told)
         async with answer:
             live.began(answer.cancel)
             while not await answer.ready(_QUEUED_EVERY_S):
                 if (place := answer.place) is not None:
-                    wait_ms = None if place.wait_s is None else round(place.wait_s * 1000)
-                    live.notify("queued", {"position": place.position, "estimated_wait_ms": wait_ms})
+                    live.notify("queued", queued(place))
             async for piece in answer.pieces():
                 live.append(piece.text)
         result = answer.result
@@ -231,8 +236,8 @@ class Conversations:
             summarized_messages=composed.summarized_messages,
             dropped_passages=composed.dropped_passages,
         )
-        ended = {"model": result.model, "finish_reason": result.finish_reason}
-        told = {**exchange.facts(live.id), **ended, **public(report)}
+        facts = exchange.facts(live.id)
+        told = {**facts, "model": result.model, "finish_reason": result.finish_reason, **answer_report(report)}
         return Ending(
             state="complete", finish_reason=result.finish_reason, model=result.model, report=report, told=told
         )
@@ -272,7 +277,7 @@ class _Exchange:
         """What is answered."""
         return self.path[-1]
 
-    def facts(self, request_id: str) -> dict[str, object]:
+    def facts(self, request_id: str) -> Started:
         """What people are told first, and again at the end."""
         return _facts(request_id, self.key.number, self.question.number, self.answer.number)
 
@@ -294,19 +299,24 @@ class _Work:
         self.conversations._kept(self.exchange, ending)
 
 
-def _facts(request_id: str | None, chat: int, question: int | None, answer: int) -> dict[str, object]:
+def _facts(request_id: str | None, chat: int, question: int, answer: int) -> Started:
     return {"id": request_id, "chat_id": chat, "user_message_id": question, "message_id": answer}
 
 
-async def _replayed(answer: Message, facts: Mapping[str, object], after: int) -> AsyncGenerator[Told, None]:
+async def _replayed(answer: Message, facts: Started, after: int) -> AsyncGenerator[Told, None]:
     """The events of an answer that has ended, as its readers were told them."""
     length = len(answer.content)
     yield Told("start", facts, min(after, length))
     if after < length:
         yield Told("token", {"text": answer.content[after:]}, length)
     if answer.state == "complete":
-        ended = {"model": answer.model, "finish_reason": answer.finish_reason}
-        yield Told("done", {**facts, **ended, **public(answer.report)}, length)
+        told: ChatDone = {
+            **facts,
+            "model": answer.model,
+            "finish_reason": answer.finish_reason,
+            **answer_report(answer.report or {}),
+        }
+        yield Told("done", told, length)
     else:
         yield Told("error", error_of(answer.report) or EngineFailed(_CUT_OFF), length)
 

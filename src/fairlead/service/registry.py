@@ -20,7 +20,7 @@ from fairlead.service import capacity
 from fairlead.service.facts import Capability
 from fairlead.service.library import Library, without_folders
 from fairlead.service.loads import Loads
-from fairlead.service.model import Lease, LoadedModel, Model, ModelStatus
+from fairlead.service.model import Lease, LoadedModel, Model, ModelStatus, State
 from fairlead.service.placement import Estimated, estimated
 from fairlead.service.progress import Watcher
 from fairlead.service.reception import Reception
@@ -53,7 +53,7 @@ class Registry:
         """The model that serves requests which name none."""
         return self._active
 
-    def states(self) -> dict[str, str]:
+    def states(self) -> dict[str, State]:
         """Each model's state."""
         self.library.locate()
         return {model.name: model.state for model in self.library}

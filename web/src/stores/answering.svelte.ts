@@ -98,7 +98,7 @@ export class Answering {
       this.#last = id || this.#last;
       switch (event.kind) {
         case "start":
-          this.#request = event.request;
+          this.#request = event.request ?? this.#request;
           if (this.messageId === null) onStart(event.asked, event.answer);
           this.messageId = event.answer;
           break;

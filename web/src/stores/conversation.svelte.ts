@@ -244,6 +244,7 @@ export class Conversation {
 function provisional(id: number, role: "user" | "assistant", content: string): Message {
   return {
     message_id: id,
+    parent: null,
     role,
     content,
     siblings: [],
@@ -251,6 +252,7 @@ function provisional(id: number, role: "user" | "assistant", content: string): M
     finish_reason: null,
     model: null,
     created_at: new Date().toISOString(),
+    finished_at: null,
   };
 }
 

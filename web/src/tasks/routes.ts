@@ -6,7 +6,6 @@ import type { Schemas } from "../wire";
 import type {
   Answered,
   Classification,
-  Classified,
   Collection,
   Found,
   GivenSources,
@@ -66,7 +65,7 @@ export interface SearchWishes {
   filters: Record<string, Filter>;
 }
 
-export const collections = async (): Promise<Collection[]> => (await ask<{ collections: Collection[] }>("GET", "/collections")).collections;
+export const collections = async (): Promise<Collection[]> => (await ask<Schemas["Collections"]>("GET", "/collections")).collections;
 
 /** How a file would be read as a table. Nothing of it is kept. */
 export const previewTable = (file: File, reading: TableReading, onSent: OnSent, asking: Asking): Promise<TablePreview> =>
@@ -92,7 +91,7 @@ export const searchCollection = (name: string, wishes: SearchWishes, asking: Ask
 /** The first rows of a collection. */
 export const collectionRows = async (name: string, limit: number): Promise<Row[]> => {
   const path = `/collections/${encodeURIComponent(name)}/rows${query({ limit })}`;
-  return (await ask<{ rows: { row: Row }[] }>("GET", path)).rows.map(({ row }) => row);
+  return (await ask<Schemas["Rows"]>("GET", path)).rows.map(({ row }) => row);
 };
 
 export interface AnswerWishes {
@@ -140,7 +139,7 @@ export function classify(
   texts: readonly string[],
   wishes: Classifying,
   asking: Asking,
-): AsyncGenerator<TaskEvent<Classification, Classified & { index: number }>> {
+): AsyncGenerator<TaskEvent<Classification, Schemas["ClassifiedText"]>> {
   const { instruction, ...others } = wishes;
   const body = { texts: [...texts], ...others, ...(instruction !== null && { instruction }), stream: true };
   return task(stream("POST", "/classify", { body: body satisfies Schemas["ClassifyBody"], ...asking }), "result");
@@ -153,7 +152,7 @@ async function* task<Done, Part = never>(
 ): AsyncGenerator<TaskEvent<Done, Part>> {
   for await (const { name, data } of events) {
     if (name === "progress") yield { kind: "progress", progress: JSON.parse(data) as TaskProgress };
-    else if (name === "token") yield { kind: "token", text: (JSON.parse(data) as { text: string }).text };
+    else if (name === "token") yield { kind: "token", ...(JSON.parse(data) as Schemas["Text"]) };
     else if (name === part) yield { kind: "part", part: JSON.parse(data) as Part };
     else if (name === "error") throw failure(data);
     else if (name === "done") {
