@@ -75,7 +75,8 @@ def test_removing_deletes_what_was_fetched_and_nothing_else(shelf: Shelf, tmp_pa
     own = tmp_path / "own.gguf"
     own.write_bytes(b"mine")
     shelf.record(path_of(shelf), SHA256)
-    assert shelf.disk_use() == DiskUse(4, 6, shelf.disk_use().free_bytes)
+    use = shelf.disk_use()
+    assert use == DiskUse(4, 6, use.free_bytes)
     assert shelf.remove(replace(ENTRY, sources=(FileSource(own),))) == 9
     assert own.exists()
     assert [path.name for path in partial.iterdir()] == ["other.gguf.abc.part"]
