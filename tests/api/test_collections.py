@@ -145,6 +145,17 @@ def test_bodies_that_cannot_be_are_refused(http: httpx.Client, path: str, body: 
     check(http.post(path, json=body), 400)
 
 
+def test_what_belongs_into_the_address_is_said(http: httpx.Client) -> None:
+    """Most who try by hand put all into the form."""
+    file = {"file": ("films.csv", b"a\n1\n")}
+    missing = check(http.post("/collections/file", files=file, data={"name": "films"}), 400)
+    assert (missing["param"], missing["message"]) == ("name", "name is required in the address, as in ?name=.")
+    asked = {"name": "films"}
+    misplaced = check(http.post("/collections/file", files=file, data={"delimiter": ","}, params=asked), 400)
+    assert misplaced["param"] == "delimiter"
+    assert "in the address, as in ?delimiter=" in misplaced["message"]
+
+
 def test_topics_are_found_by_what_they_mean(embedding_model: Path, tmp_path: Path) -> None:
     entry = ModelEntry("minilm", "minilm/model.safetensors", (FileSource(embedding_model),))
     settings = Settings(home=tmp_path, models=(entry,), default_model=None, embedding_model="minilm")

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from fairlead.api.app import create_app
 from fairlead.api.description import JSON, DescribedRoute
+from fairlead.api.reference import page
 from tests.described import Described
 from tests.served import settings_with_models
 
@@ -37,10 +38,20 @@ def test_every_route_tells_what_it_answers(app: FastAPI, described: dict[str, An
     assert all(isinstance(route, DescribedRoute) for route in shown)
     for methods in described["paths"].values():
         for operation in methods.values():
-            refused = operation["responses"].pop("default")
-            assert refused["content"][JSON]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
-            assert operation["responses"].keys() <= {"200", "201", "503"}
-            assert all(response["content"] for response in operation["responses"].values())
+            responses = operation["responses"]
+            assert responses["default"]["content"][JSON]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+            assert responses.keys() - {"default"} <= {"200", "201", "503"}
+            assert all(response["content"] for response in responses.values())
+
+
+def test_forms_are_described_and_shown_with_what_the_address_says(described: dict[str, Any]) -> None:
+    route = described["paths"]["/collections/file"]["post"]
+    form = route["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"].keys() == {"file"}
+    shown = page(described).partition("POST /collections/file")[2].partition("<h2>")[0]
+    assert "<th>name</th><td>string, in the address, required</td>" in shown
+    assert "<th>delimiter</th><td>string, in the address</td>" in shown
+    assert "<th>file</th><td>file, required</td>" in shown
 
 
 def test_what_is_named_is_there_and_nothing_else(described: dict[str, Any]) -> None:

@@ -161,6 +161,8 @@ def _problem(item: dict[str, object], body: object) -> tuple[str | None, str]:
         return None, f"The body is not valid JSON: {reason}."
     if not field:
         return None, "The body must be a JSON object."
+    if kind == "missing" and location[0] == "query":
+        return field, f"{field} is required in the address, as in ?{field}=."
     if kind == "missing":
         return field, f"The field {field} is required."
     if kind in ("extra_forbidden", "none_required"):

@@ -124,7 +124,9 @@ async def received(
                 case PartBegins(field, name):
                     if field not in _FIELDS:
                         raise InvalidRequest(
-                            f"The field {field[:100]} is not supported: leave it out.", param=field[:100]
+                            f"The form takes files alone, each in a field named file. Where {field[:100]} can be said, "
+                            f"it is in the address, as in ?{field[:100]}=.",
+                            param=field[:100],
                         )
                     if name is None:
                         raise InvalidRequest(f"The field {field} must be a file, with a filename.", param=field)

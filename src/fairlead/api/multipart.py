@@ -41,9 +41,17 @@ class PartEnds:
 
 FormEvent = PartBegins | bytes | PartEnds
 
+_FILE: Final = {"type": "string", "contentMediaType": "application/octet-stream"}
+_FORM: Final = {"schema": {"type": "object", "properties": {"file": _FILE}, "required": ["file"]}}
+_DESCRIBED: Final = {"requestBody": {"required": True, "content": {"multipart/form-data": _FORM}}}
+"""What FastAPI cannot know, as it does not read these forms."""
+
 
 class FilesRoute(DescribedRoute):
     """A route whose body is a form with files; its handler reads it by `form_events`."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
+        super().__init__(path, endpoint, **{**given, "openapi_extra": _DESCRIBED})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler behind the check of the content type."""

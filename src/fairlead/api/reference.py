@@ -52,12 +52,7 @@ def page(description: Schema) -> str:
 
 def _route(method: str, path: str, route: Schema, schemas: Schema) -> Iterator[str]:
     yield f"<h2><code>{escape(method.upper())} {escape(path)}</code></h2><p>{escape(route.get('description', ''))}</p>"
-    fields = schemas.get(_name(_body(route)), {})
-    required = set(fields.get("required", ()))
-    yield _table(
-        (name, f"{_kind(field, null=False)}{', required' if name in required else ''}")
-        for name, field in fields.get("properties", {}).items()
-    )
+    yield _table([*_parameters(route), *_fields(route, schemas)])
     answers = {
         _answer(media_type, told["schema"]): None
         for status, response in route["responses"].items()
@@ -67,10 +62,26 @@ def _route(method: str, path: str, route: Schema, schemas: Schema) -> Iterator[s
     yield f"<p>Answers {', or '.join(answers)}.</p>"
 
 
+def _parameters(route: Schema) -> Iterator[tuple[str, str]]:
+    """What may be said in the address, behind the path."""
+    for parameter in route.get("parameters", ()):
+        if parameter["in"] == "query":
+            required = ", required" if parameter.get("required") else ""
+            yield parameter["name"], f"{_kind(parameter['schema'], null=False)}, in the address{required}"
+
+
+def _fields(route: Schema, schemas: Schema) -> Iterator[tuple[str, str]]:
+    """What the body may have."""
+    body = _body(route)
+    told = schemas.get(_name(body), body)
+    for name, field in told.get("properties", {}).items():
+        yield name, f"{_kind(field, null=False)}{', required' if name in told.get('required', ()) else ''}"
+
+
 def _body(route: Schema) -> Schema:
+    """The body's schema; of a form, as of JSON, there is one."""
     content: Schema = route.get("requestBody", {}).get("content", {})
-    schema: Schema = content.get("application/json", {}).get("schema", {})
-    return schema
+    return next((told["schema"] for told in content.values()), {})
 
 
 def _answer(media_type: str, schema: Schema) -> str:
@@ -108,7 +119,7 @@ def _kind(field: Schema, *, null: bool = True) -> str:
         return escape(" or ".join(f'"{value}"' for value in field.get("enum", [field.get("const")])))
     limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
     bounds = " ".join(f"{word} {field[limit]:.15g}" for limit, word in limits.items() if limit in field)
-    kind = escape(str(field.get("type", "any")))
+    kind = "file" if "contentMediaType" in field else escape(str(field.get("type", "any")))
     if kind == "array":
         kind = f"array of {_kind(field.get('items', {}))}"
     if kind == "object" and isinstance(field.get("additionalProperties"), Mapping):
