@@ -155,7 +155,7 @@ def named_kind(name: str) -> str:
         return kind
     stem, dot, extension = lower.rpartition(".")
     if not dot or not (stem or extension in BY_EXTENSION):
-        raise Unsupported("its name has no extension that says what it is, such as .pdf, .docx, .txt, .md or .py.")
+        raise Unsupported("its name has no extension that says what it is, such as .pdf, .docx, .txt, .csv or .py.")
     if (kind := BY_EXTENSION.get(extension)) is None:
         raise Unsupported(
             f"files that end in .{extension[:20]} are not read; pdf, docx, txt, md, html, csv, json and code are."
