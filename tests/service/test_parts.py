@@ -47,3 +47,10 @@ def test_nothing_is_said_twice() -> None:
     assert told_once(said) == said.strip()
     assert told_once(f"{said}{said}{said}") == said.strip()
     assert told_once("No. No. No.") == "No. No. No."
+    assert (
+        told_once("[A link](to/some/place)\n\n" + said + "\n\n" + said) == "[A link](to/some/place)\n\n" + said.strip()
+    )
+    assert told_once("A line that ends nowhere\nA line that ends nowhere\nmore") == "A line that ends nowhere"
+    assert told_once("船は港に泊まっている船です。船は港に泊まっている船です。") == "船は港に泊まっている船です。"
+    table = "| a | b |\n| --- | --- | --- | --- |\n"
+    assert told_once(table + table) == (table + table).strip()

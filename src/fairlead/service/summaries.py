@@ -47,9 +47,10 @@ _ASK: Final = (
 )
 _WHOLE: Final = "stop"
 _WORD: Final = re.compile(r"\S+")
-_SHORTEST_REPEATED: Final = 20
-"""Characters of a sentence that is not said twice; shorter ones may be numbers, and abbreviations."""
-_SENTENCE_END: Final = re.compile(r"[.!?。！？]['\"”’)\]]*(?=\s|$)")
+_SHORTEST_REPEATED: Final = 12
+"""Letters of a sentence that is not said twice; shorter ones may be numbers, abbreviations, or lines of a table."""
+_SENTENCE_END: Final = re.compile(r"[.!?]['\"”’)\]]*(?=\s|$)|[。！？]|\S(?=[^\S\n]*\n)")
+"""A full stop and its like; without one, the end of a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +278,7 @@ def told_once(text: str) -> str:
     begin = 0
     for end in _SENTENCE_END.finditer(text):
         sentence = text[begin : end.end()].strip()
-        if len(sentence) > _SHORTEST_REPEATED and sentence in told:
+        if sentence in told and sum(map(str.isalpha, sentence)) > _SHORTEST_REPEATED:
             return text[:begin].strip()
         told.add(sentence)
         begin = end.end()
