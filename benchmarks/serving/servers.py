@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +63,15 @@ def peer_is_here() -> bool:
 
 @contextlib.asynccontextmanager
 async def fairlead(
-    model: Path, threads: int, scheduling: Scheduling | None = None, name: str = "fairlead"
+    model: Path,
+    threads: int,
+    scheduling: Scheduling | None = None,
+    name: str = "fairlead",
+    prepare: Callable[[Path], None] = lambda _home: None,
 ) -> AsyncIterator[Server]:
-    """`fairlead serve` with a model file, and settings of `[scheduling]`."""
+    """`fairlead serve` with a model file, settings of `[scheduling]`, and a fresh home that `prepare` has had."""
     with tempfile.TemporaryDirectory() as home:
+        prepare(Path(home))
         _configure(Path(home), {"max_waiting_per_user": 1024, "share_prefixes": True, **(scheduling or {})})
         command = ["fairlead", "serve", "--home", home, "--port", "0", "--model", str(model)]
         command += ["--threads", str(threads)]
