@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -40,12 +41,13 @@ class CollectionVectors:
         self._database = database
         self._approximate_from = approximate_from
         self._kept: OrderedDict[int, Vectors] = OrderedDict()
-        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Each is there for as long as somebody has it or waits for it.
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._builds: dict[int, asyncio.Task[None]] = {}
 
     def changing(self, collection_id: int) -> asyncio.Lock:
         """To be held from before a change of a collection's rows is stored until it was told here."""
-        return self._turns[collection_id]
+        return self._turns.setdefault(collection_id, asyncio.Lock())
 
     def kept(self, collection_id: int) -> Vectors | None:
         """A collection's vectors, where they are in memory."""
