@@ -154,6 +154,8 @@ def test_what_belongs_into_the_address_is_said(http: httpx.Client) -> None:
     misplaced = check(http.post("/collections/file", files=file, data={"delimiter": ","}, params=asked), 400)
     assert misplaced["param"] == "delimiter"
     assert "in the address, as in ?delimiter=" in misplaced["message"]
+    misnamed = check(http.post("/collections/file", files={"table": file["file"]}, params=asked), 400)
+    assert (misnamed["param"], misnamed["message"]) == ("table", "Files go into fields named file, and not table.")
 
 
 def test_topics_are_found_by_what_they_mean(embedding_model: Path, tmp_path: Path) -> None:

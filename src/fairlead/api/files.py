@@ -123,11 +123,7 @@ async def received(
             match event:
                 case PartBegins(field, name):
                     if field not in _FIELDS:
-                        raise InvalidRequest(
-                            f"The form takes files alone, each in a field named file. Where {field[:100]} can be said, "
-                            f"it is in the address, as in ?{field[:100]}=.",
-                            param=field[:100],
-                        )
+                        raise _misplaced(field[:100], is_file=name is not None)
                     if name is None:
                         raise InvalidRequest(f"The field {field} must be a file, with a filename.", param=field)
                     if len(uploads) == count:
@@ -143,3 +139,11 @@ async def received(
     if not uploads:
         raise InvalidRequest("The form holds no file: put each in a field named file.", param="file")
     return uploads
+
+
+def _misplaced(field: str, *, is_file: bool) -> InvalidRequest:
+    if is_file:
+        return InvalidRequest(f"Files go into fields named file, and not {field}.", param=field)
+    return InvalidRequest(
+        f"The form takes files alone. Where {field} can be said, it is in the address, as in ?{field}=.", param=field
+    )
