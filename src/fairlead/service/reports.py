@@ -6,15 +6,9 @@ Reports are JSON values: they go into the database as they are, and out again to
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import (
-    Any,
-    Final,
-    Literal,
-    NotRequired,  # typing's own cannot be described before Python 3.12
-    get_args,
-)
+from typing import Any, Final, Literal, NotRequired, get_args
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # typing's own cannot be described before Python 3.12
 
 from fairlead.errors import FairleadError, error_from
 from fairlead.service import material as given
