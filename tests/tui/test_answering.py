@@ -37,7 +37,7 @@ def test_each_state_has_its_line() -> None:
     answering.take(
         ChatAnswer(chat_id=7, message_id=2, model="m", finish_reason="cancelled", usage=Usage(0, 3), timing=timing)
     )
-    assert answering.line() == "m · first token after 3.00 s · 2.5 tokens/s · 3 tokens · stopped"
+    assert answering.line() == "m · stopped · 3 tokens · 2.5 tokens/s · first token after 3.00 s"
 
 
 @given(st.lists(st.one_of(st.text(), st.none())))

@@ -97,15 +97,15 @@ class Answering:
 
 
 def ended_line(answer: ChatAnswer) -> str:
-    """How an answer went, in the server's own figures."""
+    """How an answer went, in the server's own figures; what matters most first, as a narrow terminal cuts the end."""
     parts = [] if answer.model is None else [answer.model]
-    if answer.timing.ttft_ms is not None:
-        parts.append(f"first token after {answer.timing.ttft_ms / 1000:.2f} s")
-    if answer.timing.tokens_per_second is not None:
-        parts.append(f"{answer.timing.tokens_per_second:.1f} tokens/s")
-    parts.append(f"{answer.usage.completion_tokens} tokens")
     if answer.finish_reason in _CUT:
         parts.append(_CUT[answer.finish_reason])
+    parts.append(f"{answer.usage.completion_tokens} tokens")
+    if (rate := answer.timing.tokens_per_second) is not None:
+        parts.append(f"{rate:.{0 if rate >= 100 else 1}f} tokens/s")
+    if answer.timing.ttft_ms is not None:
+        parts.append(f"first token after {answer.timing.ttft_ms / 1000:.2f} s")
     return safe(" · ".join(parts))
 
 

@@ -24,7 +24,7 @@ Starter = Callable[[], AbstractAsyncContextManager[str]]
 
 _STYLE: Final = """
 #title { padding: 1 2; text-style: bold; }
-#status { height: 1; padding: 0 1; background: $panel; color: $text; }
+#status { height: 1; padding: 0 1; background: $panel; color: $text; text-wrap: nowrap; text-overflow: ellipsis; }
 #said { padding: 0 2; color: $text-muted; height: auto; }
 #ask { padding: 1 2; height: auto; }
 #ask Button { margin: 1 0; }
