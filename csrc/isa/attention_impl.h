@@ -133,19 +133,26 @@ class Attention {
     return ahead < end_ ? keys(ahead) : values(token);
   }
 
-  // Queries in groups, for each of which `task` is run.
-  void run_all(RowSums<Element> task, int columns) {
+  // Queries in groups, for each of which `task` is run; but for those that do not see the page's first token.
+  void run_all(const RowSums<Element>& task, int token, int columns) {
     if (block_.count <= kTogether) return add_rows(task, block_.count, columns);
     RowSums<float> wide{task.factors,    task.factor_stride, widened(task, columns),
                         columns,         task.depth,         task.out,
                         task.out_stride, task.add,           nullptr};
     wide.next = wide.rows;
     for (int first = 0; first < block_.count; first += kTogether) {
-      const int left = block_.count - first;
-      add_rows(wide, left < kTogether ? left : kTogether, columns);
-      wide.factors += kTogether * wide.factor_stride;
-      wide.out += kTogether * wide.out_stride;
+      const int left = block_.count - first, queries = left < kTogether ? left : kTogether;
+      if (seen_by_any(first, queries) <= token) continue;
+      wide.factors = task.factors + first * task.factor_stride;
+      wide.out = task.out + first * task.out_stride;
+      add_rows(wide, queries, columns);
     }
+  }
+
+  int seen_by_any(int first, int queries) const {
+    int seen = 0;
+    for (int i = first; i < first + queries; ++i) seen = block_.visible[i] > seen ? block_.visible[i] : seen;
+    return seen;
   }
 
   // A page's rows as floats, for many queries.
@@ -166,7 +173,7 @@ class Attention {
     for (int token = start_; token < stop_; token += kPageTokens) {
       run_all({block_.queries, block_.head_dim, keys(token), kPageTokens, block_.head_dim, scores_ + (token - start_),
                kStretch, false, after_keys(token)},
-              kPageTokens);
+              token, kPageTokens);
     }
   }
 
@@ -194,7 +201,7 @@ class Attention {
       const int depth = stop_ - token < kPageTokens ? stop_ - token : kPageTokens;
       run_all({scores_ + (token - start_), kStretch, values(token), block_.value_stride, depth, found_.sums,
                block_.value_stride, true, after_values(token)},
-              block_.value_stride);
+              token, block_.value_stride);
     }
   }
 
