@@ -1,7 +1,6 @@
 #include "matmul.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "cpu.h"
 #include "isa/products.h"
@@ -15,23 +14,9 @@ namespace {
 // need not bear: nine keeps up to eight streams as exact as one.
 constexpr int kTilesFrom = 9;
 
-// From this many rows on, weights are unpacked once for all rows.
-int unpacked_from() {
-  switch (active_isa()) {
-    case Isa::avx2:
-    case Isa::avx_vnni:
-      return 24;
-    case Isa::avx512:
-      return 64;
-    case Isa::vnni:
-    case Isa::amx:  // of no use where tiles take over before
-    case Isa::amx_emulated:
-      return 128;
-    case Isa::portable:
-      break;
-  }
-  return std::numeric_limits<int>::max();
-}
+// From this many rows on, bytes are multiplied where activations may be bytes: before, memory is what holds products
+// up.
+constexpr int kBytesFrom = 5;
 
 const Products& products() {
 #if defined(__x86_64__)
@@ -53,6 +38,25 @@ const Products& products() {
   return products_portable();
 }
 
+// Null where the instruction set has none, or none that are quicker than those of words.
+const ByteProducts* byte_products() {
+#if defined(__x86_64__)
+  switch (active_isa()) {
+    case Isa::amx_emulated:
+    case Isa::amx:
+    case Isa::vnni:
+      return &byte_products_vnni();
+    case Isa::avx_vnni:
+      return &byte_products_avx_vnni();
+    case Isa::avx512:
+    case Isa::avx2:
+    case Isa::portable:
+      break;
+  }
+#endif
+  return nullptr;
+}
+
 bool has_tiles() { return active_isa() == Isa::amx || active_isa() == Isa::amx_emulated; }
 
 // Rows in the form bf16 are split evenly into blocks, so that no block is mostly empty.
@@ -66,6 +70,10 @@ size_t row_bytes(RowForm form, int64_t inputs) {
       return inputs * sizeof(float);
     case RowForm::q16:
       return inputs / kGroup * kRowGroupBytes;
+    case RowForm::q8: {
+      const int64_t groups = inputs / kGroup;
+      return groups * kRowPlanesBytes + (groups + kBlockGroups - 1) / kBlockGroups * kLoudBytes;
+    }
     case RowForm::bf16:
       return inputs * 2;
   }
@@ -199,7 +207,7 @@ int unpacked_batch(const Weight& weight, int rows, int tile_rows) {
   return tiles * tile_rows;
 }
 
-bool unpacks(RowForm form, int rows) { return form == RowForm::q16 && rows >= unpacked_from(); }
+bool unpacks(RowForm form, int rows) { return form == RowForm::q16 && rows >= products().unpacked_from; }
 
 void multiply_unpacked(const Weight& weight, const std::byte* packed, int rows, const Output& out, int64_t begin,
                        int64_t end, std::byte* scratch) {
@@ -223,21 +231,35 @@ void multiply_unpacked(const Weight& weight, const std::byte* packed, int rows, 
   }
 }
 
+// The product of one tile of rows, the most that it has, and the most panels that it takes.
+struct FewRows {
+  PanelProduct product;
+  int tile_rows, panels;
+};
+
+FewRows few_rows(Format format, RowForm form) {
+  if (form == RowForm::q8) {
+    const ByteProducts& p = *byte_products();
+    return {p.product(format), p.tile_rows, p.panels};
+  }
+  const Products& p = products();
+  return {p.few_rows(format), p.tile_rows, p.panels};
+}
+
 // All tiles of rows by some panels, then by the next: a few rows leave nothing else to keep in a cache. Panels that are
 // taken together come from different parts of the range, each part a stream that runs on: memory gives several streams
 // more than one.
 void multiply_few(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out,
                   int64_t begin, int64_t end) {
-  const Products& p = products();
-  const PanelProduct product = p.few_rows(weight.format());
-  const size_t tile_bytes = p.tile_rows * row_bytes(form, weight.inputs());
-  const int64_t part = (end - begin + p.panels - 1) / p.panels;
+  const auto [product, tile_rows, panels] = few_rows(weight.format(), form);
+  const size_t tile_bytes = tile_rows * row_bytes(form, weight.inputs());
+  const int64_t part = (end - begin + panels - 1) / panels;
   for (int64_t first = begin; first < begin + part; ++first) {
-    for (int row = 0; row < rows; row += p.tile_rows) {
+    for (int row = 0; row < rows; row += tile_rows) {
       PanelTask task{.inputs = weight.inputs(),
-                     .rows = std::min(p.tile_rows, rows - row),
-                     .packed = packed + row / p.tile_rows * tile_bytes};
-      for (int64_t panel = first; panel < end && task.panel_count < p.panels; panel += part) {
+                     .rows = std::min(tile_rows, rows - row),
+                     .packed = packed + row / tile_rows * tile_bytes};
+      for (int64_t panel = first; panel < end && task.panel_count < panels; panel += part) {
         task.panels[task.panel_count] = weight.panel(panel);
         task.to[task.panel_count++] = destination(out, weight.outputs(), panel, row);
       }
@@ -248,11 +270,13 @@ void multiply_few(const Weight& weight, RowForm form, const std::byte* packed, i
 
 }  // namespace
 
-RowForm row_form(const Weight& weight, int rows) {
+RowForm row_form(const Weight& weight, int rows, Activations activations) {
   const bool quantised = encoding(weight.format()).records != Records::none;
   const bool fits_tiles = quantised || (weight.format() == Format::bf16 && weight.inputs() % kGroup == 0);
   if (fits_tiles && rows >= kTilesFrom && has_tiles()) return RowForm::bf16;
-  return quantised ? RowForm::q16 : RowForm::f32;
+  if (!quantised) return RowForm::f32;
+  const bool bytes = activations == Activations::q8 && rows >= kBytesFrom && byte_products() != nullptr;
+  return bytes ? RowForm::q8 : RowForm::q16;
 }
 
 size_t row_bytes(RowForm form, int rows, int64_t inputs) {
@@ -266,22 +290,23 @@ void pack_rows(RowForm form, const float* x, int64_t stride, int rows, int64_t i
   if (form == RowForm::bf16) return pack_tile_rows(x, stride, rows, inputs, begin, end, packed);
 #endif
   const Products& p = products();
-  const auto pack = form == RowForm::f32 ? p.pack_floats : p.pack_codes;
+  const int tile_rows = form == RowForm::q8 ? byte_products()->tile_rows : p.tile_rows;
+  const auto pack = form == RowForm::q8 ? byte_products()->pack : form == RowForm::q16 ? p.pack_codes : p.pack_floats;
   for (int row = begin; row < end; ++row) {
-    const int tile = row / p.tile_rows;
-    pack(x + row * stride, inputs, packed + tile * p.tile_rows * row_bytes(form, inputs),
-         rows_of_tile(rows, p.tile_rows, tile), row % p.tile_rows);
+    const int tile = row / tile_rows;
+    pack(x + row * stride, inputs, packed + tile * tile_rows * row_bytes(form, inputs),
+         rows_of_tile(rows, tile_rows, tile), row % tile_rows);
   }
 }
 
-size_t scratch_bytes(const Weight& weight, int rows) {
+size_t scratch_bytes(const Weight& weight, RowForm form, int rows) {
 #if defined(__x86_64__)
-  if (row_form(weight, rows) == RowForm::bf16) {
+  if (form == RowForm::bf16) {
     const int blocks = std::min(row_blocks(rows), kBatchBlocks + 1);  // an odd one may join the last batch
     return tile_products().scratch_bytes + sizeof(float) * blocks * block_rows(rows) * 2 * kPanel;
   }
 #endif
-  if (unpacks(row_form(weight, rows), rows)) {
+  if (unpacks(form, rows)) {
     const Products& p = products();
     const int batch = unpacked_batch(weight, rows, p.tile_rows);
     return p.unpacked_bytes + sizeof(float) * batch * p.panels * kPanel;
@@ -289,8 +314,8 @@ size_t scratch_bytes(const Weight& weight, int rows) {
   return 0;
 }
 
-bool gates(const Weight& gate, const Weight& up, int rows) {
-  return row_form(gate, rows) == RowForm::bf16 && gate.format() == up.format() && gate.outputs() == up.outputs();
+bool gates(const Weight& gate, const Weight& up, RowForm form) {
+  return form == RowForm::bf16 && gate.format() == up.format() && gate.outputs() == up.outputs();
 }
 
 void gated_matmul(const Weight& gate, const Weight& up, const std::byte* packed, int rows, const GatedOutput& out,

@@ -14,11 +14,17 @@ namespace fairlead {
 enum class RowForm {
   f32,   // as they are
   q16,   // int16 with a scale and sums for every 32 inputs
+  q8,    // int8, and a second byte where values are large
   bf16,  // tiles of bf16
 };
+inline constexpr int kRowForms = 4;
+
+// What activations may become before they meet quantised weights: `q16`, or `q8` too where many rows are quicker so.
+// Bytes are less exact (docs/accuracy.md). Neither keeps many rows from tiles of bf16 where there are any.
+enum class Activations { q16, q8 };
 
 // The form in which a product of this many rows reads x, under the active instruction set.
-RowForm row_form(const Weight& weight, int rows);
+RowForm row_form(const Weight& weight, int rows, Activations activations);
 
 // Room that `rows` rows take in a form.
 size_t row_bytes(RowForm form, int rows, int64_t inputs);
@@ -42,11 +48,11 @@ struct GatedOutput {
   const float* up_bias = nullptr;
 };
 
-// Whether a product of this many rows can gate as it goes.
-bool gates(const Weight& gate, const Weight& up, int rows);
+// Whether products that read this form can gate as they go.
+bool gates(const Weight& gate, const Weight& up, RowForm form);
 
-// Scratch that one thread needs for a product, 64-byte aligned.
-size_t scratch_bytes(const Weight& weight, int rows);
+// Scratch that one thread needs for a product of this many rows, 64-byte aligned.
+size_t scratch_bytes(const Weight& weight, RowForm form, int rows);
 
 // Computes the outputs of panels [begin, end) for all rows.
 void matmul(const Weight& weight, RowForm form, const std::byte* packed, int rows, const Output& out, int64_t begin,

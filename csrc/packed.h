@@ -101,6 +101,25 @@ static constexpr int block_bytes(const Encoding& e, int groups) {
 // of a quad's word, and the second and the fourth, are the pairs that meet pairs of activations.
 inline constexpr int kRowGroupBytes = 2 * kGroup + 16;
 
+// The same for products of bytes: an activation has 8 bits, and 16 where its group is loud (isa/products_bytes.h). For
+// each block of up to 8 groups:
+//
+//   uint32 loud[rows]             a bit for each group whose low plane counts
+//
+// and then, of each group, a high plane, a low one, which holds what the high one leaves in steps of a 256th, and
+//
+//   float  scaled_sum[rows]       of both
+//
+// A plane is
+//
+//   int8   code[rows][32]         the inputs as they come
+//   float  scale[rows]
+//   int32  negated_sum[rows]
+//   int32  negated_half_sum[rows]
+inline constexpr int kPlaneBytes = kGroup + 12;
+inline constexpr int kRowPlanesBytes = 2 * kPlaneBytes + 4;
+inline constexpr int kLoudBytes = 4;
+
 // Rows of a tile; the last tile of a batch has what is left.
 static constexpr int rows_of_tile(int rows, int tile_rows, int tile) {
   const int left = rows - tile * tile_rows;

@@ -133,11 +133,13 @@ double measure_read_bandwidth(ThreadPool& pool, int64_t bytes, double seconds) {
   return best;
 }
 
-std::string_view product_unit([[maybe_unused]] const Weight& weight, [[maybe_unused]] int rows) {
+std::string_view product_unit([[maybe_unused]] const Weight& weight, [[maybe_unused]] int rows,
+                              [[maybe_unused]] Activations activations) {
 #if defined(__x86_64__)
-  const RowForm form = row_form(weight, rows);
+  const RowForm form = row_form(weight, rows, activations);
   const Isa isa = active_isa();
   if (form == RowForm::bf16) return isa == Isa::amx ? kPeakAmxBf16.unit : kPeakPortableFp32.unit;  // or emulated
+  if (form == RowForm::q8) return isa >= Isa::vnni ? kPeakAvx512VnniInt8.unit : kPeakAvxVnniInt8.unit;
   if (form == RowForm::q16) {
     if (isa >= Isa::vnni) return kPeakAvx512VnniInt16.unit;
     if (isa >= Isa::avx512) return kPeakAvx512Int16.unit;

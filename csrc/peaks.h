@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "matmul.h"
 #include "thread_pool.h"
 #include "weight.h"
 
@@ -23,7 +24,7 @@ double measure_peak(std::string_view unit, ThreadPool& pool, double seconds);
 double measure_read_bandwidth(ThreadPool& pool, int64_t bytes, double seconds);
 
 // The unit that multiplies this weight by so many rows under the active instruction set (matmul.cpp).
-std::string_view product_unit(const Weight& weight, int rows);
+std::string_view product_unit(const Weight& weight, int rows, Activations activations);
 
 // The unit of everything else, attention in particular (isa/vector.cpp).
 std::string_view vector_unit();

@@ -51,7 +51,10 @@ std::unique_ptr<Stage> make_hold_stage(Plan& plan, Rows& out, Rows& x) {
   return std::make_unique<HoldStage>(plan, out, x);
 }
 
-Plan::Plan(ThreadPool& pool, KvCache* cache) : pool_(pool), cache_(cache) { workspace_.own.resize(pool.size()); }
+Plan::Plan(ThreadPool& pool, KvCache* cache, Activations activations)
+    : pool_(pool), cache_(cache), activations_(activations) {
+  workspace_.own.resize(pool.size());
+}
 
 Rows& Plan::held(RowsId id) {
   Rows& rows = at(id);

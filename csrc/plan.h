@@ -101,8 +101,7 @@ enum class TableIndex {
 
 // Room that stages use one after the other.
 struct Workspace {
-  static constexpr int kForms = 3;  // of RowForm
-  using Packed = std::array<AlignedArray<std::byte>, kForms>;
+  using Packed = std::array<AlignedArray<std::byte>, kRowForms>;  // by form
   struct Own {
     AlignedArray<float> row;  // the widest that is computed
     Packed packed;
@@ -124,7 +123,7 @@ struct Workspace {
 class Plan {
  public:
   // Without a cache there is no `attention`, but `bidirectional_attention`.
-  Plan(ThreadPool& pool, KvCache* cache);
+  Plan(ThreadPool& pool, KvCache* cache, Activations activations = Activations::q16);
 
   // All throw std::invalid_argument where rows and weights do not fit together.
 
@@ -171,6 +170,7 @@ class Plan {
   Rows& at(RowsId id) { return *rows_.at(id); }
   Rows& held(RowsId id);  // throws std::invalid_argument where they are not held
   size_t bytes() const;   // of all that is held, and of the workspace, as they are now
+  Activations activations() const { return activations_; }
   ThreadPool& pool() { return pool_; }
   KvCache& cache() { return *cache_; }
   Workspace& workspace() { return workspace_; }
@@ -185,6 +185,7 @@ class Plan {
 
   ThreadPool& pool_;
   KvCache* cache_;
+  Activations activations_;
   Workspace workspace_;
   int64_t vocabulary_ = 0;                                   // tokens are below this
   int64_t positions_ = std::numeric_limits<int64_t>::max();  // and positions below this

@@ -27,17 +27,17 @@ class ProductStage final : public Stage {
     wanted_.fill(false);
     const int threads = plan_.pool().size();
     packing_.set(rows_ > kOwnRows ? rows_ : 0, 1, threads);
-    if (gated_) *gated_ = rows_ > 0 && gates(*products_[0].weight, *products_[1].weight, rows_);
+    if (gated_) *gated_ = rows_ > 0 && gates(*products_[0].weight, *products_[1].weight, form_of(products_[0]));
     const int64_t panels = gates_now() ? products_[0].weight->panels() : panels_;
     multiplying_.set(rows_ > 0 ? panels : 0, kGrain, threads);
     if (rows_ == 0) return;
     Workspace& workspace = plan_.workspace();
     for (const Product& product : products_) {
-      wanted_[static_cast<int>(row_form(*product.weight, rows_))] = true;
-      const size_t scratch = scratch_bytes(*product.weight, rows_);
+      wanted_[static_cast<int>(form_of(product))] = true;
+      const size_t scratch = scratch_bytes(*product.weight, form_of(product), rows_);
       for (Workspace::Own& own : workspace.own) own.scratch.reserve(scratch);
     }
-    for (int form = 0; form < Workspace::kForms; ++form) {
+    for (int form = 0; form < kRowForms; ++form) {
       if (!wanted_[form]) continue;
       const size_t bytes = row_bytes(static_cast<RowForm>(form), rows_, x_.width);
       if (rows_ > kOwnRows) workspace.packed[form].reserve(bytes);
@@ -65,13 +65,18 @@ class ProductStage final : public Stage {
   void pack(const Step& step, Range rows, float* room, Workspace::Packed& packed) const {
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       const float* x = x_.read(step, row, room);
-      for (int form = 0; form < Workspace::kForms; ++form) {
+      for (int form = 0; form < kRowForms; ++form) {
         if (!wanted_[form]) continue;
         constexpr int64_t kThisRow = 0;  // the stride of a batch whose every row is this one
         pack_rows(static_cast<RowForm>(form), x, kThisRow, rows_, x_.width, static_cast<int>(row),
                   static_cast<int>(row) + 1, packed[form].data());
       }
     }
+  }
+
+  // What is selected are the rows of which logits are made: nothing comes after these that would even out an error.
+  RowForm form_of(const Product& product) const {
+    return row_form(*product.weight, rows_, x_.selected ? Activations::q16 : plan_.activations());
   }
 
   bool gates_now() const { return gated_ && *gated_; }
@@ -83,7 +88,7 @@ class ProductStage final : public Stage {
                              .stride = out.stride,
                              .gate_bias = gate.bias.empty() ? nullptr : gate.bias.data(),
                              .up_bias = up.bias.empty() ? nullptr : up.bias.data()};
-    const RowForm form = row_form(*gate.weight, rows_);
+    const RowForm form = form_of(gate);
     gated_matmul(*gate.weight, *up.weight, packed[static_cast<int>(form)].data(), rows_, output, panels.begin,
                  panels.end, scratch);
   }
@@ -101,7 +106,7 @@ class ProductStage final : public Stage {
 
   void multiply(const Product& product, const Workspace::Packed& packed, int64_t begin, int64_t end,
                 std::byte* scratch) const {
-    const RowForm form = row_form(*product.weight, rows_);
+    const RowForm form = form_of(product);
     Rows& out = plan_.at(product.out);
     const Output output{.y = out.data.data(),
                         .stride = out.stride,
@@ -117,7 +122,7 @@ class ProductStage final : public Stage {
   int64_t panels_ = 0;  // of all products, each rounded up to whole portions
   int rows_ = 0;        // of this step
   Portions packing_, multiplying_;
-  std::array<bool, Workspace::kForms> wanted_{};  // the forms that this step's products read
+  std::array<bool, kRowForms> wanted_{};  // the forms that this step's products read
 };
 
 }  // namespace

@@ -16,7 +16,12 @@ void bind_peaks(nb::module_& m) {
   m.def("arithmetic_units", &arithmetic_units);
   m.def("measure_peak", &measure_peak, "unit"_a, "pool"_a, "seconds"_a, Released());
   m.def("measure_read_bandwidth", &measure_read_bandwidth, "pool"_a, "nbytes"_a, "seconds"_a, Released());
-  m.def("product_unit", &product_unit, "weight"_a, "rows"_a);
+  m.def(
+      "product_unit",
+      [](const Weight& weight, int rows, std::string_view activations) {
+        return product_unit(weight, rows, activations_named(activations));
+      },
+      "weight"_a, "rows"_a, "activations"_a = "q16");
   m.def("vector_unit", &vector_unit);
 }
 

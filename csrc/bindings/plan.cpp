@@ -215,8 +215,12 @@ void bind_plan(nb::module_& m) {
           "format"_a, "data"_a, "rows"_a, "width"_a)
       .def_prop_ro("nbytes", &Table::bytes);
   nb::class_<Plan> plan(m, "Plan");
-  plan.def(nb::init<ThreadPool&, KvCache*>(), "pool"_a, "cache"_a.none(), nb::keep_alive<1, 2>(),
-           nb::keep_alive<1, 3>());
+  plan.def(
+      "__init__",
+      [](Plan* self, ThreadPool& pool, KvCache* cache, const std::string& activations) {
+        new (self) Plan(pool, cache, activations_named(activations));
+      },
+      "pool"_a, "cache"_a.none(), "activations"_a = "q16", nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>());
   bind_building(plan);
   bind_running(plan);
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "aligned.h"
@@ -43,10 +44,11 @@ nb::ndarray<nb::numpy, float> unpack(const Weight& weight, int64_t output) {
   return owned(std::move(values), std::initializer_list<size_t>{static_cast<size_t>(weight.inputs())});
 }
 
-void multiply(const Weight& weight, const float* x, int rows, ThreadPool& pool, const Output& out) {
-  const RowForm form = row_form(weight, rows);
+void multiply(const Weight& weight, const float* x, int rows, Activations activations, ThreadPool& pool,
+              const Output& out) {
+  const RowForm form = row_form(weight, rows, activations);
   AlignedArray<std::byte> packed(row_bytes(form, rows, weight.inputs()));
-  const size_t scratch = round_up(scratch_bytes(weight, rows), kCacheLine);
+  const size_t scratch = round_up(scratch_bytes(weight, form, rows), kCacheLine);
   AlignedArray<std::byte> scratches(scratch * pool.size());
   pool.run([&](Worker& worker) {
     const Range of_rows = worker.share(rows);
@@ -60,12 +62,14 @@ void multiply(const Weight& weight, const float* x, int rows, ThreadPool& pool, 
 }
 
 nb::ndarray<nb::numpy, float> matmul_of_arrays(const Weight& weight, const Matrix& x, ThreadPool& pool,
-                                               const std::optional<Vector>& bias, const std::optional<Matrix>& y) {
+                                               const std::optional<Vector>& bias, const std::optional<Matrix>& y,
+                                               const std::string& activations) {
   const size_t rows = x.shape(0), outputs = weight.outputs();
   check(x.shape(1) == static_cast<size_t>(weight.inputs()), "x needs as many columns as the weight has inputs");
   check(rows < size_t{1} << 31, "x has too many rows");
   check(!bias || bias->shape(0) == outputs, "bias needs one value for each output");
   check(!y || (y->shape(0) == rows && y->shape(1) == outputs), "y needs the shape of the product");
+  const Activations as = activations_named(activations);
   std::unique_ptr<float[]> values(new float[rows * outputs]);
   if (y) std::copy_n(y->data(), rows * outputs, values.get());
   const Output out{.y = values.get(),
@@ -74,12 +78,18 @@ nb::ndarray<nb::numpy, float> matmul_of_arrays(const Weight& weight, const Matri
                    .accumulate = y.has_value()};
   {
     const nb::gil_scoped_release release;
-    multiply(weight, x.data(), static_cast<int>(rows), pool, out);
+    multiply(weight, x.data(), static_cast<int>(rows), as, pool, out);
   }
   return owned(std::move(values), std::initializer_list<size_t>{rows, outputs});
 }
 
 }  // namespace
+
+Activations activations_named(std::string_view name) {
+  if (name == "q16") return Activations::q16;
+  if (name == "q8") return Activations::q8;
+  throw std::invalid_argument("activations are q16 or q8, not '" + std::string(name) + "'");
+}
 
 void bind_products(nb::module_& m) {
   m.def(
@@ -104,7 +114,7 @@ void bind_products(nb::module_& m) {
       .def_prop_ro("layout", [](const Weight& weight) { return std::string(weight.layout()); })
       .def("unpack", &unpack, nb::arg("output"));
   m.def("matmul", &matmul_of_arrays, nb::arg("weight"), nb::arg("x"), nb::arg("pool"), nb::arg("bias") = nb::none(),
-        nb::arg("y") = nb::none());
+        nb::arg("y") = nb::none(), nb::arg("activations") = "q16");
 }
 
 }  // namespace fairlead

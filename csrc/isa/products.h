@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "format.h"
 
@@ -30,6 +31,8 @@ struct PanelTask {
 };
 using PanelProduct = void (*)(const PanelTask& task);
 
+inline constexpr int kNever = std::numeric_limits<int>::max();
+
 struct Products {
   int tile_rows;  // the most rows that a product of few takes at once
   int panels;     // the most that a task has
@@ -40,9 +43,17 @@ struct Products {
 
   PanelProduct (*few_rows)(Format format);  // of one tile
 
-  // For quantised weights, which it unpacks for all the rows of a task.
-  PanelProduct (*unpacked)(Format format);
-  size_t unpacked_bytes;  // of a task's scratch
+  // For quantised weights, which it unpacks for all the rows of a task; where it is quicker, from so many rows on.
+  int unpacked_from = kNever;
+  PanelProduct (*unpacked)(Format format) = nullptr;
+  size_t unpacked_bytes = 0;  // of a task's scratch
+};
+
+// Products of quantised weights with activations in bytes.
+struct ByteProducts {
+  int tile_rows, panels;
+  void (*pack)(const float* x, int64_t inputs, std::byte* tile, int rows, int row);
+  PanelProduct (*product)(Format format);  // of one tile
 };
 
 // Rows of a tile register, the most that a block of rows has.
@@ -78,6 +89,8 @@ const Products& products_avx2();
 const Products& products_avx_vnni();
 const Products& products_avx512();
 const Products& products_vnni();
+const ByteProducts& byte_products_avx_vnni();
+const ByteProducts& byte_products_vnni();
 const TileProducts& products_amx();
 const TileProducts& products_amx_emulated();
 

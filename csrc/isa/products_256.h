@@ -10,18 +10,18 @@ namespace fairlead {
 namespace {
 
 struct Vectors256 {
-  static constexpr int kLanes = 8, kTileRows = 6, kSums = 4;
-  using Words = __m256i;
+  static constexpr int kLanes = 8, kTileRows = 6, kSums = 4, kCodeBits = 16;
+  using Codes = __m256i;
   using Ints = __m256i;
   using Floats = __m256;
 
-  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  FAIRLEAD_INLINE static Codes bytes(const std::byte* p) { return _mm256_loadu_si256((const __m256i*)p); }
   template <int shift, int bits>
-  FAIRLEAD_INLINE static Words words(Words b) {
+  FAIRLEAD_INLINE static Codes codes(Codes b) {
     const __m256i moved = shift == 0 ? b : _mm256_srli_epi16(b, shift);
     return shift + bits == 16 ? moved : _mm256_and_si256(moved, _mm256_set1_epi16((1 << bits) - 1));
   }
-  FAIRLEAD_INLINE static Words minus(Words words, int16_t zero) {
+  FAIRLEAD_INLINE static Codes minus(Codes words, int16_t zero) {
     return _mm256_sub_epi16(words, _mm256_set1_epi16(zero));
   }
 

@@ -10,18 +10,18 @@ namespace fairlead {
 namespace {
 
 struct Vectors512 {
-  static constexpr int kLanes = 16, kTileRows = 8, kSums = 16;
-  using Words = __m512i;
+  static constexpr int kLanes = 16, kTileRows = 8, kSums = 16, kCodeBits = 16;
+  using Codes = __m512i;
   using Ints = __m512i;
   using Floats = __m512;
 
-  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  FAIRLEAD_INLINE static Codes bytes(const std::byte* p) { return _mm512_loadu_si512(p); }
   template <int shift, int bits>
-  FAIRLEAD_INLINE static Words words(Words b) {
+  FAIRLEAD_INLINE static Codes codes(Codes b) {
     const __m512i moved = shift == 0 ? b : _mm512_srli_epi16(b, shift);
     return shift + bits == 16 ? moved : _mm512_and_si512(moved, _mm512_set1_epi16((1 << bits) - 1));
   }
-  FAIRLEAD_INLINE static Words minus(Words words, int16_t zero) {
+  FAIRLEAD_INLINE static Codes minus(Codes words, int16_t zero) {
     return _mm512_sub_epi16(words, _mm512_set1_epi16(zero));
   }
 

@@ -6,7 +6,9 @@ namespace fairlead {
 namespace {
 
 struct Avx2 : Vectors256 {
-  FAIRLEAD_INLINE static Ints dot(Ints sum, Words words, int32_t pair) {
+  static constexpr int kUnpackedFrom = 24;
+
+  FAIRLEAD_INLINE static Ints dot(Ints sum, Codes words, int32_t pair) {
     return in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi32(pair))));
   }
 };

@@ -6,7 +6,9 @@ namespace fairlead {
 namespace {
 
 struct Avx512 : Vectors512 {
-  FAIRLEAD_INLINE static Ints dot(Ints sum, Words words, int32_t pair) {
+  static constexpr int kUnpackedFrom = 64;
+
+  FAIRLEAD_INLINE static Ints dot(Ints sum, Codes words, int32_t pair) {
     return in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(words, _mm512_set1_epi32(pair))));
   }
 };

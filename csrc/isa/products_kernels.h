@@ -5,12 +5,15 @@
 //
 // `S` supplies:
 //   kLanes, kTileRows  32-bit lanes of a vector (8 or 16: half or all of a panel), most rows of a tile
+//   kUnpackedFrom      rows from which on weights are unpacked for all of them (products_unpacked.h), or kNever
 //   kSums              sums of products, a vector each, that are best kept in registers at most
 //   Ints, Floats       vectors
-//   Words, bytes(p)    a row of codes, or the half of it that has kLanes outputs
-//   words<shift, bits> the codes of `bits` bits that begin at bit `shift` of each 16
+//   Codes, bytes(p)    a row of codes, or the half of it that has kLanes outputs
+//   kCodeBits          16 or 8, of the codes that are multiplied: words in pairs, or bytes in quads
+//   codes<shift, bits> the codes of `bits` bits that begin at bit `shift` of each kCodeBits
+//   dot(sum, w, step)  adds the products of each lane's pair or quad of codes with that of an activation
+// and for products of words
 //   minus(words, zero) from each word
-//   dot(sum, w, pair)  adds the products of each lane's two words with those of a pair of activations
 #pragma once
 
 #include <cstddef>
@@ -39,21 +42,29 @@ FAIRLEAD_INLINE void prefetch(const std::byte* at, int bytes) {
   for (int line = 0; line < bytes; line += kRowBytes) __builtin_prefetch(at + kPrefetchBytes + line);
 }
 
-// The activations of one group in a tile of R rows, as packed.h lays them out.
-template <int R>
+// The activations of one group in a tile of R rows, or a plane of them, as packed.h lays them out.
+template <class S, int R>
 struct Activations {
+  static constexpr bool kPlanes = S::kCodeBits == 8;
+  static constexpr int kCodeBytes = kGroup * S::kCodeBits / 8;
+  static constexpr int kBytes = R * (kPlanes ? kRowPlanesBytes : kRowGroupBytes);
+  static constexpr int kHeaderBytes = kPlanes ? R * kLoudBytes : 0;  // of a block
+
   const std::byte* group;
 
-  FAIRLEAD_INLINE int32_t pair(int row, int index) const { return load<int32_t>(group + row * 2 * kGroup + index * 4); }
-  FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * 2 * kGroup + row * 4); }
+  // A pair of words, or a quad of bytes.
+  FAIRLEAD_INLINE int32_t step(int row, int index) const { return load<int32_t>(group + row * kCodeBytes + index * 4); }
+  FAIRLEAD_INLINE float scale(int row) const { return load<float>(group + R * kCodeBytes + row * 4); }
   // Of the codes in one of `parts` parts, 1 or 2, of the group.
   FAIRLEAD_INLINE int32_t negated_sum(int row, int parts, int part) const {
-    const int32_t all = load<int32_t>(group + R * (2 * kGroup + 4) + row * 4);
+    const int32_t all = load<int32_t>(group + R * (kCodeBytes + 4) + row * 4);
     if (parts == 1) return all;
-    const int32_t first = load<int32_t>(group + R * (2 * kGroup + 8) + row * 4);
+    const int32_t first = load<int32_t>(group + R * (kCodeBytes + 8) + row * 4);
     return part == 0 ? first : all - first;
   }
-  FAIRLEAD_INLINE float scaled_sum(int row) const { return load<float>(group + R * (2 * kGroup + 12) + row * 4); }
+  FAIRLEAD_INLINE float scaled_sum(int row) const {
+    return load<float>(group + R * (kPlanes ? 2 * kPlaneBytes : kCodeBytes + 12) + row * 4);
+  }
 };
 
 // The scales of a block for the lanes that begin with `lane`.
@@ -87,33 +98,35 @@ class Scales {
   typename S::Floats scale_, minimum_;
 };
 
-// The pairs of words in a row of codes. Part p of row r holds pair `pair(r, p)` of a group's inputs, as packed.h lays
-// out codes and activations.
-template <Format F>
-struct Pairs {
+// The steps in a row of codes: pairs of words, or quads of bytes. Part p of row r holds step `at(r, p)` of a group's
+// inputs, as packed.h lays out codes and activations.
+template <class S, Format F>
+struct Steps {
   static constexpr Encoding kE = encoding(F);
   static constexpr int kRows = code_bytes(kE) / kRowBytes;
   static constexpr int kBits = kE.nibbles ? 4 : 8;
-  static constexpr int kParts = 16 / kBits;
+  static constexpr int kParts = S::kCodeBits / kBits;
+  static constexpr int kOfQuad = S::kCodeBits / 8;  // steps of a quad of inputs
 
-  static constexpr int pair(int row, int part) {
-    return kE.nibbles ? 2 * (row + part % 2 * (kQuads / 2)) + part / 2 : 2 * row + part;
+  static constexpr int at(int row, int part) {
+    return kE.nibbles ? kOfQuad * (row + part % 2 * (kQuads / 2)) + part / 2 : kOfQuad * row + part;
   }
 };
 
 // Adds the products of one part of a row of codes of each vector, then of those after it.
 template <class S, Format F, int Part, int V, int R>
-FAIRLEAD_INLINE void add_parts(const typename S::Words (&bytes)[V], int code_row, Activations<R> x,
+FAIRLEAD_INLINE void add_parts(const typename S::Codes (&bytes)[V], int code_row, Activations<S, R> x,
                                typename S::Ints (&sum)[V][R]) {
-  if constexpr (Part < Pairs<F>::kParts) {
-    typename S::Words words[V];
+  using Of = Steps<S, F>;
+  if constexpr (Part < Of::kParts) {
+    typename S::Codes codes[V];
     FAIRLEAD_UNROLL
-    for (int v = 0; v < V; ++v) words[v] = S::template words<Part * Pairs<F>::kBits, Pairs<F>::kBits>(bytes[v]);
+    for (int v = 0; v < V; ++v) codes[v] = S::template codes<Part * Of::kBits, Of::kBits>(bytes[v]);
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      const int32_t pair = x.pair(row, Pairs<F>::pair(code_row, Part));
+      const int32_t step = x.step(row, Of::at(code_row, Part));
       FAIRLEAD_UNROLL
-      for (int v = 0; v < V; ++v) sum[v][row] = S::dot(sum[v][row], words[v], pair);
+      for (int v = 0; v < V; ++v) sum[v][row] = S::dot(sum[v][row], codes[v], step);
     }
     add_parts<S, F, Part + 1>(bytes, code_row, x, sum);
   }
@@ -121,11 +134,11 @@ FAIRLEAD_INLINE void add_parts(const typename S::Words (&bytes)[V], int code_row
 
 // Adds the products of `Count` rows of codes.
 template <class S, Format F, int Count, int V, int R>
-FAIRLEAD_INLINE void add_codes(const std::byte* const (&codes)[V], int first, Activations<R> x,
+FAIRLEAD_INLINE void add_codes(const std::byte* const (&codes)[V], int first, Activations<S, R> x,
                                typename S::Ints (&sum)[V][R]) {
   FAIRLEAD_UNROLL
   for (int row = first; row < first + Count; ++row) {
-    typename S::Words bytes[V];
+    typename S::Codes bytes[V];
     FAIRLEAD_UNROLL
     for (int v = 0; v < V; ++v) bytes[v] = S::bytes(codes[v] + row * kRowBytes);
     add_parts<S, F, 0>(bytes, row, x, sum);
@@ -135,34 +148,40 @@ FAIRLEAD_INLINE void add_codes(const std::byte* const (&codes)[V], int first, Ac
 // total += sum of products · scale of the weights · scale of the activations
 template <class S, int R>
 FAIRLEAD_INLINE typename S::Floats add_scaled(typename S::Floats total, typename S::Ints sum, typename S::Floats scale,
-                                              Activations<R> x, int row) {
+                                              Activations<S, R> x, int row) {
   return S::fma(S::to_floats(sum), S::mul(scale, S::all(x.scale(row))), total);
 }
 
 template <class S, int R>
-FAIRLEAD_INLINE typename S::Floats take_minimum(typename S::Floats total, typename S::Floats minimum, Activations<R> x,
-                                                int row) {
+FAIRLEAD_INLINE typename S::Floats take_minimum(typename S::Floats total, typename S::Floats minimum,
+                                                Activations<S, R> x, int row) {
   return S::fnma(minimum, S::all(x.scaled_sum(row)), total);
 }
 
 // Parts of a group that have scales of their own.
 static constexpr int scaled_parts(Records records) { return records == Records::k16 ? 2 : 1; }
 
+// What the code that means zero takes away from the sum of one part of a group.
+template <class S, Format F, int R>
+FAIRLEAD_INLINE typename S::Ints start_of_sum(Activations<S, R> x, int row, int part) {
+  constexpr Encoding e = encoding(F);
+  if constexpr (e.zero_shift == 0) return S::zero();
+  return S::template shifted<e.zero_shift>(x.negated_sum(row, scaled_parts(e.records), part));
+}
+
 // Adds the products of one group to total[V][R].
 template <class S, Format F, int V, int R>
 FAIRLEAD_INLINE void add_group(const Scales<S, F> (&scales)[V], int group, const std::byte* const (&codes)[V],
-                               Activations<R> x, typename S::Floats (*total)[R]) {
+                               Activations<S, R> x, typename S::Floats (*total)[R]) {
   constexpr Encoding e = encoding(F);
   constexpr int kParts = scaled_parts(e.records);
-  constexpr int kRows = Pairs<F>::kRows / kParts;
+  constexpr int kRows = Steps<S, F>::kRows / kParts;
   FAIRLEAD_UNROLL
   for (int part = 0; part < kParts; ++part) {
     typename S::Ints sum[V][R];
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
-      // What the code that means zero takes away.
-      const auto start =
-          e.zero_shift == 0 ? S::zero() : S::template shifted<e.zero_shift>(x.negated_sum(row, kParts, part));
+      const auto start = start_of_sum<S, F>(x, row, part);
       FAIRLEAD_UNROLL
       for (int v = 0; v < V; ++v) sum[v][row] = start;
     }
@@ -184,12 +203,47 @@ FAIRLEAD_INLINE void add_group(const Scales<S, F> (&scales)[V], int group, const
   }
 }
 
+// Adds the products of the low planes of one block: what the loud groups of each row lack.
+template <class S, Format F, int V, int R>
+FAIRLEAD_INLINE void add_low_planes(const Scales<S, F> (&scales)[V], const std::byte* const (&codes)[V],
+                                    const std::byte* rows, typename S::Floats (*total)[R]) {
+  constexpr Encoding e = encoding(F);
+  constexpr int kParts = scaled_parts(e.records);
+  constexpr int kRows = Steps<S, F>::kRows / kParts;
+  using X = Activations<S, R>;
+  static_assert(R * kBlockGroups <= 64);
+  uint64_t loud = 0;  // a bit for each group of each row: one loop over all, which ends at one unforeseen place
+  FAIRLEAD_UNROLL
+  for (int row = 0; row < R; ++row) loud |= uint64_t{load<uint32_t>(rows + row * kLoudBytes)} << row * kBlockGroups;
+  for (; loud != 0; loud &= loud - 1) {
+    const int found = __builtin_ctzll(loud);
+    const int group = found % kBlockGroups, row = R == 1 ? 0 : found / kBlockGroups;
+    const X low{rows + X::kHeaderBytes + group * X::kBytes + R * kPlaneBytes};
+    const Activations<S, 1> x{low.group + row * X::kCodeBytes};
+    const std::byte* of_group[V];
+    FAIRLEAD_UNROLL
+    for (int v = 0; v < V; ++v) of_group[v] = codes[v] + group * code_bytes(e);
+    FAIRLEAD_UNROLL
+    for (int part = 0; part < kParts; ++part) {
+      typename S::Ints sum[V][1];
+      FAIRLEAD_UNROLL
+      for (int v = 0; v < V; ++v) sum[v][0] = start_of_sum<S, F>(low, row, part);
+      add_codes<S, F, kRows>(of_group, part * kRows, x, sum);
+      FAIRLEAD_UNROLL
+      for (int v = 0; v < V; ++v) {
+        total[v][row] = add_scaled<S>(total[v][row], sum[v][0], scales[v].scale(group, part), low, row);
+      }
+    }
+  }
+}
+
 // Adds the products of one block and V vectors of outputs to total[V][R]: `lane` is where in a panel the first begins,
-// and the others follow, in this panel and the next.
+// and the others follow, in this panel and the next. `rows` are the activations of the block.
 template <class S, Format F, int V, int R>
 FAIRLEAD_INLINE void add_block(const std::byte* const* panels, int64_t offset, int lane, int count,
-                               const std::byte* tile, typename S::Floats (*total)[R]) {
+                               const std::byte* rows, typename S::Floats (*total)[R]) {
   constexpr Encoding e = encoding(F);
+  using X = Activations<S, R>;
   Scales<S, F> scales[V];
   const std::byte* codes[V];
   FAIRLEAD_UNROLL
@@ -201,15 +255,15 @@ FAIRLEAD_INLINE void add_block(const std::byte* const* panels, int64_t offset, i
     codes[v] = block + header_bytes(e, count) + of_panel * 4;
   }
   for (int group = 0; group < count; ++group) {
+    const std::byte* of_group[V];
     FAIRLEAD_UNROLL
     for (int v = 0; v < V; ++v) {
-      if ((lane + v * S::kLanes) % kPanel == 0) prefetch<code_bytes(e)>(codes[v]);
+      of_group[v] = codes[v] + group * code_bytes(e);
+      if ((lane + v * S::kLanes) % kPanel == 0) prefetch<code_bytes(e)>(of_group[v]);
     }
-    add_group<S, F, V, R>(scales, group, codes, Activations<R>{tile}, total);
-    FAIRLEAD_UNROLL
-    for (int v = 0; v < V; ++v) codes[v] += code_bytes(e);
-    tile += R * kRowGroupBytes;
+    add_group<S, F, V, R>(scales, group, of_group, X{rows + X::kHeaderBytes + group * X::kBytes}, total);
   }
+  if constexpr (X::kPlanes) add_low_planes<S, F, V, R>(scales, codes, rows, total);
 }
 
 // Vectors of outputs that are worked on together, where their sums have room in registers: what is fetched of an
@@ -240,7 +294,7 @@ void code_product(const PanelTask& task) {
       add_block<S, F, kTogether, R>(task.panels, offset, v * S::kLanes, count, tile, total + v);
     }
     offset += block_bytes(e, count);
-    tile += count * R * kRowGroupBytes;
+    tile += Activations<S, R>::kHeaderBytes + count * Activations<S, R>::kBytes;
   }
   write_totals<S, Panels>(total, task);
 }
@@ -335,13 +389,12 @@ void few_rows_product(const PanelTask& task) {
 
 template <class S>
 PanelProduct few_rows_product_for(Format format) {
+  if constexpr (S::kCodeBits == 16) {  // those of bytes are for quantised weights alone
+    if (format == Format::f32) return few_rows_product<S, Format::f32>;
+    if (format == Format::f16) return few_rows_product<S, Format::f16>;
+    if (format == Format::bf16) return few_rows_product<S, Format::bf16>;
+  }
   switch (format) {
-    case Format::f32:
-      return few_rows_product<S, Format::f32>;
-    case Format::f16:
-      return few_rows_product<S, Format::f16>;
-    case Format::bf16:
-      return few_rows_product<S, Format::bf16>;
     case Format::q4_0:
       return few_rows_product<S, Format::q4_0>;
     case Format::q4_1:
@@ -358,6 +411,10 @@ PanelProduct few_rows_product_for(Format format) {
       return few_rows_product<S, Format::q5_k>;
     case Format::q6_k:
       return few_rows_product<S, Format::q6_k>;
+    case Format::f32:
+    case Format::f16:
+    case Format::bf16:
+      break;
   }
   return nullptr;
 }

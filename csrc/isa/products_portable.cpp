@@ -7,14 +7,14 @@ namespace fairlead {
 namespace {
 
 struct Portable {
-  static constexpr int kLanes = 16, kTileRows = 4, kSums = 8;
+  static constexpr int kLanes = 16, kTileRows = 4, kSums = 8, kCodeBits = 16, kUnpackedFrom = kNever;
   struct Ints {
     int32_t v[kLanes];
   };
   struct Floats {
     float v[kLanes];
   };
-  struct Words {
+  struct Codes {
     uint16_t v[2 * kLanes];
   };
 
@@ -25,17 +25,17 @@ struct Portable {
     return result;
   }
 
-  FAIRLEAD_INLINE static Words bytes(const std::byte* p) { return load<Words>(p); }
+  FAIRLEAD_INLINE static Codes bytes(const std::byte* p) { return load<Codes>(p); }
   template <int shift, int bits>
-  FAIRLEAD_INLINE static Words words(Words w) {
+  FAIRLEAD_INLINE static Codes codes(Codes w) {
     for (uint16_t& word : w.v) word = static_cast<uint16_t>(word >> shift & ((1 << bits) - 1));
     return w;
   }
-  FAIRLEAD_INLINE static Words minus(Words w, int16_t zero) {
+  FAIRLEAD_INLINE static Codes minus(Codes w, int16_t zero) {
     for (uint16_t& word : w.v) word = static_cast<uint16_t>(word - zero);
     return w;
   }
-  FAIRLEAD_INLINE static Ints dot(const Ints& sum, const Words& words, int32_t pair) {
+  FAIRLEAD_INLINE static Ints dot(const Ints& sum, const Codes& words, int32_t pair) {
     int16_t x[2];
     store(x, pair);
     return each<Ints>([&](int i) {

@@ -51,28 +51,35 @@ struct GroupScale {
 
 // Magnitudes order like their bits, infinity and NaN above all: a row that holds one gets a scale that is not finite,
 // and so do all products with it.
-FAIRLEAD_INLINE GroupScale scale_of_group(const float* x) {
+FAIRLEAD_INLINE float largest_magnitude(const float* x) {
   uint32_t largest = 0;
   for (int i = 0; i < kGroup; ++i) {
     const uint32_t magnitude = load<uint32_t>(x + i) & 0x7fffffff;
     largest = magnitude > largest ? magnitude : largest;
   }
-  const float magnitude = load<float>(&largest);
-  if (magnitude < kSmallest) return {0.0f, 0.0f};
-  return {magnitude / kMostCode, kMostCode / magnitude};
+  return load<float>(&largest);
 }
 
-inline void pack_code_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
+FAIRLEAD_INLINE GroupScale scale_of_group(float largest, float most_code) {
+  if (largest < kSmallest) return {0.0f, 0.0f};
+  return {largest / most_code, most_code / largest};
+}
+
+FAIRLEAD_INLINE void round_group(const float* x, float inverse_scale, float most_code, int32_t (&codes)[kGroup]) {
+  for (int i = 0; i < kGroup; ++i) {
+    float code = x[i] * inverse_scale;
+    code = code < most_code ? code : most_code;  // also where it is not a number
+    code = code > -most_code ? code : -most_code;
+    const float rounded = code + kRounder;
+    codes[i] = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
+  }
+}
+
+inline void pack_word_row(const float* x, int64_t inputs, std::byte* tile, int rows, int row) {
   for (int64_t begin = 0; begin < inputs; begin += kGroup, x += kGroup, tile += rows * kRowGroupBytes) {
-    const GroupScale s = scale_of_group(x);
+    const GroupScale s = scale_of_group(largest_magnitude(x), kMostCode);
     int32_t codes[kGroup];
-    for (int i = 0; i < kGroup; ++i) {
-      float code = x[i] * s.inverse;
-      code = code < kMostCode ? code : kMostCode;  // also where it is not a number
-      code = code > -kMostCode ? code : -kMostCode;
-      const float rounded = code + kRounder;
-      codes[i] = load<int32_t>(&rounded) - load<int32_t>(&kRounder);
-    }
+    round_group(x, s.inverse, kMostCode, codes);
     int16_t words[kGroup];
     for (int i = 0; i < kGroup; i += 4) {
       words[i] = static_cast<int16_t>(codes[i]);

@@ -30,12 +30,12 @@ struct Unpacked {
 
 // The pairs of words in one part of a row of codes, then of those after it.
 template <class S, Format F, int Part>
-FAIRLEAD_INLINE void unpack_parts(const typename S::Words& bytes, int code_row, int vector, std::byte* group) {
-  using P = Pairs<F>;
+FAIRLEAD_INLINE void unpack_parts(const typename S::Codes& bytes, int code_row, int vector, std::byte* group) {
+  using P = Steps<S, F>;
   if constexpr (Part < P::kParts) {
-    auto words = S::template words<Part * P::kBits, P::kBits>(bytes);
+    auto words = S::template codes<Part * P::kBits, P::kBits>(bytes);
     if constexpr (P::kE.zero() != 0) words = S::minus(words, P::kE.zero());
-    store(group + Unpacked<S>::words(P::pair(code_row, Part), vector), words);
+    store(group + Unpacked<S>::words(P::at(code_row, Part), vector), words);
     unpack_parts<S, F, Part + 1>(bytes, code_row, vector, group);
   }
 }
@@ -51,7 +51,7 @@ FAIRLEAD_INLINE void unpack_block(const std::byte* block, int count, int vector,
   for (int group = 0; group < count; ++group, codes += code_bytes(e), scratch += U::kGroupBytes) {
     if (lane == 0) prefetch<code_bytes(e)>(codes);
     FAIRLEAD_UNROLL
-    for (int row = 0; row < Pairs<F>::kRows; ++row) {
+    for (int row = 0; row < Steps<S, F>::kRows; ++row) {
       unpack_parts<S, F, 0>(S::bytes(codes + row * kRowBytes), row, vector, scratch);
     }
     store(scratch + U::scale(0, vector), scales.scale(group, 0));
@@ -62,19 +62,19 @@ FAIRLEAD_INLINE void unpack_block(const std::byte* block, int count, int vector,
 
 // Adds the products of `Count` pairs of inputs.
 template <class S, int Count, int Vectors, int R>
-FAIRLEAD_INLINE void add_words(const std::byte* group, int first, Activations<R> x,
+FAIRLEAD_INLINE void add_words(const std::byte* group, int first, Activations<S, R> x,
                                typename S::Ints (&sum)[Vectors][R]) {
   using U = Unpacked<S>;
   FAIRLEAD_UNROLL
   for (int pair = first; pair < first + Count; ++pair) {
-    typename S::Words words[Vectors];
+    typename S::Codes words[Vectors];
     FAIRLEAD_UNROLL
     for (int vector = 0; vector < Vectors; ++vector) words[vector] = S::bytes(group + U::words(pair, vector));
     FAIRLEAD_UNROLL
     for (int row = 0; row < R; ++row) {
       FAIRLEAD_UNROLL
       for (int vector = 0; vector < Vectors; ++vector) {
-        sum[vector][row] = S::dot(sum[vector][row], words[vector], x.pair(row, pair));
+        sum[vector][row] = S::dot(sum[vector][row], words[vector], x.step(row, pair));
       }
     }
   }
@@ -82,7 +82,7 @@ FAIRLEAD_INLINE void add_words(const std::byte* group, int first, Activations<R>
 
 // Adds the products of one group and R rows to found[R][kWidth].
 template <class S, Records Kind, bool HasMinimum, int Vectors, int R>
-FAIRLEAD_INLINE void add_unpacked_group(const std::byte* group, Activations<R> x, float* found) {
+FAIRLEAD_INLINE void add_unpacked_group(const std::byte* group, Activations<S, R> x, float* found) {
   using U = Unpacked<S>;
   constexpr int kParts = scaled_parts(Kind);
   constexpr int kPairs = U::kPairs / kParts;
@@ -118,7 +118,7 @@ FAIRLEAD_INLINE void add_unpacked_group(const std::byte* group, Activations<R> x
 template <class S, Records Kind, bool HasMinimum, int Vectors, int R>
 void add_unpacked(const std::byte* scratch, int count, const std::byte* tile, float* found) {
   for (int group = 0; group < count; ++group) {
-    add_unpacked_group<S, Kind, HasMinimum, Vectors>(scratch, Activations<R>{tile}, found);
+    add_unpacked_group<S, Kind, HasMinimum, Vectors>(scratch, Activations<S, R>{tile}, found);
     scratch += Unpacked<S>::kGroupBytes;
     tile += R * kRowGroupBytes;
   }
@@ -196,13 +196,22 @@ PanelProduct unpacked_product_for(Format format) {
 }
 
 template <class S>
-constexpr Products kProductsOf = {.tile_rows = S::kTileRows,
-                                  .panels = kPanels<S>,
-                                  .pack_codes = pack_code_row,
-                                  .pack_floats = pack_float_row,
-                                  .few_rows = few_rows_product_for<S>,
-                                  .unpacked = unpacked_product_for<S>,
-                                  .unpacked_bytes = Unpacked<S>::kBytes};
+constexpr Products products_of() {
+  Products products{.tile_rows = S::kTileRows,
+                    .panels = kPanels<S>,
+                    .pack_codes = pack_word_row,
+                    .pack_floats = pack_float_row,
+                    .few_rows = few_rows_product_for<S>,
+                    .unpacked_from = S::kUnpackedFrom};
+  if constexpr (S::kUnpackedFrom != kNever) {
+    products.unpacked = unpacked_product_for<S>;
+    products.unpacked_bytes = Unpacked<S>::kBytes;
+  }
+  return products;
+}
+
+template <class S>
+constexpr Products kProductsOf = products_of<S>();
 
 }  // namespace
 }  // namespace fairlead

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -36,9 +36,9 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 class Chosen:
     """A plan that begins with chosen rows: token t is row t of `rows`."""
 
-    def __init__(self, rows: F32, cache: KvCache | None = None) -> None:
+    def __init__(self, rows: F32, cache: KvCache | None = None, activations: str = "q16") -> None:
         self.cache = cache or KvCache(layers=1, heads=1, head_dim=16, pages=1, type="f32")
-        self.plan = Plan(POOL, self.cache)
+        self.plan = Plan(POOL, self.cache, activations)
         self.weight = f32_weight(rows)
         self.x = self.hold(self.plan.embedding(self.weight), rows.shape[1])
 
@@ -47,14 +47,14 @@ class Chosen:
         self.plan.hold(buffer, rows)
         return buffer
 
-    def run(self, tokens: list[int], positions: list[int], pages: list[int]) -> None:
+    def run(self, tokens: list[int], positions: list[int], pages: list[int], selected: Sequence[int] = ()) -> None:
         self.plan.run(
             tokens=np.array(tokens, np.int32),
             positions=np.array(positions, np.int32),
             first_row=np.array([0, len(tokens)], np.int32),
             first_page=np.array([0, len(pages)], np.int32),
             pages=np.array(pages, np.int32),
-            selected=np.empty(0, np.int32),
+            selected=np.array(selected, np.int32),
         )
 
     def output(self, buffer: int, count: int) -> F32:
@@ -129,6 +129,25 @@ def test_a_gate_is_applied_on_the_way_as_afterwards(
     on_the_way = chosen.hold(plan.gated_products(chosen.x, *products[2:]), outputs)
     chosen.run(list(range(count)), list(range(count)), list(range(10)))
     np.testing.assert_array_equal(plan.rows(on_the_way, count), plan.rows(afterwards, count))
+
+
+@pytest.mark.parametrize("number", [Q4_K, Q6_K])
+def test_bytes_are_for_all_rows_but_the_selected(number: int, instruction_set: str) -> None:
+    """The rows that logits are made of keep 16 bits, whatever the others may become."""
+    weight = Weight(number, random_blocks(number, 40, 256, seed=1), 40, 256, POOL)
+    rows = rows_of(2, 8, 256)
+    found = {}
+    for activations in ("q16", "q8"):
+        chosen = Chosen(rows, activations=activations)
+        inner, last = chosen.plan.buffer(40), chosen.plan.buffer(40, selected=True)
+        chosen.plan.products(chosen.x, [(weight, None, inner, False)])
+        chosen.plan.products(chosen.plan.select(chosen.x), [(weight, None, last, False)])
+        chosen.run(list(range(8)), list(range(8)), [0], selected=list(range(8)))
+        found[activations] = chosen.plan.rows(inner, 8), chosen.plan.rows(last, 8)
+    np.testing.assert_array_equal(found["q8"][1], found["q16"][1])
+    in_bytes = instruction_set in (*TILES, "vnni", "avx-vnni")
+    assert np.array_equal(found["q8"][0], found["q16"][0]) != in_bytes
+    np.testing.assert_allclose(found["q8"][0], found["q16"][0], atol=0.02 * float(np.abs(found["q16"][0]).max()))
 
 
 HEAD_DIMS = (8, 16, 20, 32, 64, 80, 96, 128, 256)

@@ -52,8 +52,18 @@ class Weight:
     def unpack(self, output: int) -> F32:
         """The weights of one output, [inputs]."""
 
-def matmul(weight: Weight, x: F32, pool: ThreadPool, bias: F32 | None = None, y: F32 | None = None) -> F32:
-    """x [rows, inputs] times the weight, [rows, outputs]; added to a copy of `y` where given."""
+def matmul(
+    weight: Weight,
+    x: F32,
+    pool: ThreadPool,
+    bias: F32 | None = None,
+    y: F32 | None = None,
+    activations: str = "q16",
+) -> F32:
+    """x [rows, inputs] times the weight, [rows, outputs]; added to a copy of `y` where given.
+
+    `activations` says what x may become before it meets quantised weights: q16, or q8 where that is quicker.
+    """
 
 # ---- peaks ----------------------------------------------------------------------------------------
 
@@ -66,7 +76,7 @@ def measure_peak(unit: str, pool: ThreadPool, seconds: float) -> float:
 def measure_read_bandwidth(pool: ThreadPool, nbytes: int, seconds: float) -> float:
     """Bytes a second that all threads together read of so much memory. MemoryError where there is none."""
 
-def product_unit(weight: Weight, rows: int) -> str:
+def product_unit(weight: Weight, rows: int, activations: str = "q16") -> str:
     """What computes the product of a weight and so many rows, in the instruction set in use."""
 
 def vector_unit() -> str:
@@ -120,8 +130,8 @@ class Plan:
     buffers, which are held in memory.
     """
 
-    def __init__(self, pool: ThreadPool, cache: KvCache | None) -> None:
-        """Without a cache every step computes whole texts."""
+    def __init__(self, pool: ThreadPool, cache: KvCache | None, activations: str = "q16") -> None:
+        """Without a cache every step computes whole texts. `activations` as of `matmul`, but for selected rows."""
 
     def buffer(self, width: int, selected: bool = False) -> int: ...
     def embedding(self, weight: Weight) -> int: ...

@@ -22,7 +22,13 @@ U8 = NDArray[np.uint8]
 GROUP = 32
 """Activations that share a scale."""
 MOST_CODE = np.float32(32767)
-"""The largest code of an activation."""
+"""The largest code of an activation of 16 bits."""
+MOST_BYTE = np.float32(127)
+"""And of one of 8."""
+MOST_TWO_BYTES = np.float32(127 * 256 + 127)
+"""And of one of 8 in a loud group, which has a second byte."""
+LOUD = np.float32(2)
+"""How much larger the largest value of a loud group is than the groups' largest are on average."""
 
 
 @dataclass(frozen=True)
@@ -150,17 +156,33 @@ def dequantise(number: int, blocks: U8, outputs: int, inputs: int) -> F32:
 
 
 def quantise_rows(x: F32) -> F64:
-    """Activations [rows, inputs] as the integer products see them: 16-bit codes in groups of 32.
+    """Activations [rows, inputs] as products of words see them: 16-bit codes in groups of 32.
 
     The scale is max|x| / 32767. Groups whose largest magnitude is below 2⁻¹¹¹ count as zero.
     """
+    groups, largest = _groups(x)
+    return _rounded(groups, largest, MOST_CODE).reshape(x.shape)
+
+
+def quantise_rows_to_bytes(x: F32) -> F64:
+    """Activations [rows, inputs] as products of bytes see them: 8-bit codes, and two bytes in loud groups."""
+    groups, largest = _groups(x)
+    mean = np.add.accumulate(largest, axis=1, dtype=np.float32)[:, -1:] / np.float32(largest.shape[1])
+    return _rounded(groups, largest, np.where(largest > LOUD * mean, MOST_TWO_BYTES, MOST_BYTE)).reshape(x.shape)
+
+
+def _groups(x: F32) -> tuple[F32, F32]:
+    """Groups [rows, groups, 32], and the largest magnitude of each, [rows, groups, 1]."""
     groups = x.reshape(x.shape[0], -1, GROUP)
-    largest = np.abs(groups).max(axis=-1, keepdims=True)
+    return groups, np.abs(groups).max(axis=-1, keepdims=True)
+
+
+def _rounded(groups: F32, largest: F32, most: np.float32 | F32) -> F64:
     used = largest >= np.float32(2.0**-111)
-    inverse = np.where(used, MOST_CODE / np.where(used, largest, 1), 0).astype(np.float32)
-    scale = np.where(used, largest / MOST_CODE, 0)
+    inverse = np.where(used, most / np.where(used, largest, 1), 0).astype(np.float32)
+    scale = np.where(used, largest / most, 0)
     codes = np.rint(groups * inverse)
-    restored: F64 = (codes.astype(np.float64) * scale).reshape(x.shape)
+    restored: F64 = codes.astype(np.float64) * scale
     return restored
 
 
