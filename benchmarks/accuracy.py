@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--isa", nargs="*", default=instruction_sets(), choices=instruction_sets())
     parser.add_argument("--rows", nargs="*", type=int, default=[128, 1], help="tokens of a step: prefill, decoding")
     parser.add_argument("--kv", nargs="*", default=["f16"], choices=["f16", "f32", "q8"])
+    parser.add_argument("--activations", nargs="*", default=["q16"], choices=["q16", "q8"])
     parser.add_argument("--exact", type=Path, help="a file to keep the exact log-probabilities in, for another run")
     parser.add_argument("--no-peer", action="store_true", help="leave llama.cpp out")
     arguments = parser.parse_args()
@@ -228,15 +229,20 @@ def main() -> None:
         if len(following) < arguments.positions:
             parser.error(f"the text has {len(text)} tokens only")
         exact = exact_log_probabilities(file, tokens, arguments.exact)
-        for isa, kv_type in itertools.product(arguments.isa, arguments.kv):
+        for isa, kv_type, activations in itertools.product(arguments.isa, arguments.kv, arguments.activations):
             set_instruction_set(isa)
-            most = max(arguments.rows)
             runner = NativeRunner(
-                file, threads=arguments.threads, kv_tokens=len(tokens), kv_type=kv_type, max_batch_tokens=most
+                file,
+                threads=arguments.threads,
+                kv_tokens=len(tokens),
+                kv_type=kv_type,
+                activations=activations,
+                max_batch_tokens=max(arguments.rows),
             )
+            of_engine = {"engine": "fairlead", "instruction_set": isa, "kv": kv_type, "activations": activations}
             for rows in arguments.rows:
                 tops = (Top.of(row, LIKELIEST) for row in log_probabilities(runner, tokens, rows))
-                named = {"engine": "fairlead", "instruction_set": isa, "kv": kv_type, "rows": rows}
+                named = {**of_engine, "rows": rows}
                 results.append({**named, **summary(exact, tops, following)})
                 print(results[-1], file=sys.stderr)
     if not arguments.no_peer and importlib.util.find_spec("xllamacpp"):

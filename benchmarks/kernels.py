@@ -32,15 +32,15 @@ def random_weight(number: int, outputs: int, inputs: int, pool: _native.ThreadPo
 
 
 def time_product(
-    weights: list[_native.Weight], rows: int, pool: _native.ThreadPool, least: float
+    weights: list[_native.Weight], rows: int, activations: str, pool: _native.ThreadPool, least: float
 ) -> tuple[float, float]:
     """Median and minimum, in seconds, over rounds that last at least `least` seconds together."""
     x = np.random.default_rng(1).standard_normal((rows, weights[0].inputs)).astype(np.float32)
-    _native.matmul(weights[0], x, pool)
+    _native.matmul(weights[0], x, pool, activations=activations)
     times: list[float] = []
     while sum(times) < least or len(times) < 3 * len(weights):
         start = time.perf_counter()
-        _native.matmul(weights[len(times) % len(weights)], x, pool)
+        _native.matmul(weights[len(times) % len(weights)], x, pool, activations=activations)
         times.append(time.perf_counter() - start)
     return float(np.median(times)), min(times)
 
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--formats", nargs="*", default=[form.name for form in FORMATS.values()])
     parser.add_argument("--rows", nargs="*", type=int, default=list(ROWS))
     parser.add_argument("--isa", nargs="*", default=_native.instruction_sets())
+    parser.add_argument("--activations", default="q16", choices=["q16", "q8"])
     parser.add_argument("--seconds", type=float, default=0.2, help="for each product")
     parser.add_argument("--footprint", type=int, default=256, help="MB of weights to go through")
     arguments = parser.parse_args()
@@ -71,7 +72,7 @@ def main() -> None:
         for isa in arguments.isa:
             _native.set_instruction_set(isa)
             for rows in arguments.rows:
-                seconds, best = time_product(weights, rows, pool, arguments.seconds)
+                seconds, best = time_product(weights, rows, arguments.activations, pool, arguments.seconds)
                 results.append(
                     {
                         "format": form.name,

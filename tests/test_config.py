@@ -55,6 +55,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
         threads = 4
         kv_type = "f32"
         kv_tokens = 8192
+        activations = "q8"
 
         [models.mine]
         file = "mine.gguf"
@@ -73,7 +74,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert (settings.host, settings.port, settings.allowed_hosts) == ("::1", 9000, ("llm.lan",))
     assert settings.default_model is None
     assert (settings.drain_timeout_s, settings.threads) == (5.0, 4)
-    assert (settings.kv_type, settings.kv_tokens) == ("f32", 8192)
+    assert (settings.kv_type, settings.kv_tokens, settings.activations) == ("f32", 8192, "q8")
     (mine,) = settings.models
     assert mine.sources == (
         HubSource("owner/repo", "sub/mine.gguf", "v1"),
@@ -113,6 +114,7 @@ def test_another_file_replaces_the_one_in_the_home(tmp_path: Path) -> None:
         ("[server]\ndrain_timeout_s = nan\n", r":2: server\.drain_timeout_s must be a number"),
         ("[server]\nallowed_hosts = 'a'\n", r":2: server\.allowed_hosts must be a list of texts"),
         ("[engine]\nkv_type = 'q4'\n", r":2: engine\.kv_type must be one of f16, f32, q8"),
+        ("[engine]\nactivations = 8\n", r":2: engine\.activations must be one of q16, q8"),
         ("[server\n", r"fairlead\.toml: this is no TOML: .*line 1"),
         ("models = 3\n", r":1: models must be tables"),
         ("[models.a]\nfile = 'a.gguf'\n", r":1: models\.a needs a `file` and at least one of `sources`"),

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from benchmarks.peers.job import Answer, Job, Prompts, run
 from fairlead.engine.client import EngineClient
-from fairlead.engine.messages import Load, Sampling, Token
+from fairlead.engine.messages import Activations, Load, Sampling, Token
 from fairlead.kernels import PAGE_TOKENS
 
 _GREEDY = Sampling(temperature=0)
 
 
 @contextmanager
-def engine(job: Job) -> Iterator[Answer]:
+def engine(job: Job, activations: Activations = "q16") -> Iterator[Answer]:
     """A worker with KV cache for all streams."""
     longest = max(job.prompt, job.opening + job.answer) + 1
     pages = -(-longest // PAGE_TOKENS)
@@ -24,6 +24,7 @@ def engine(job: Job) -> Iterator[Answer]:
         context_length=longest,
         kv_tokens=pages * PAGE_TOKENS * max(job.streams),
         threads=job.threads,
+        activations=activations,
     )
     with asyncio.Runner() as loop:
         client = loop.run(EngineClient.start(load))

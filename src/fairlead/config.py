@@ -19,6 +19,7 @@ from fairlead.model_entry import ModelDefaults, ModelEntry, parse_models
 from fairlead.toml_document import Check, Document, instead
 
 KVType = Literal["f16", "f32", "q8"]
+Activations = Literal["q16", "q8"]
 Policy = Literal["fair", "fcfs"]
 
 CONFIG_FILE = "fairlead.toml"
@@ -65,6 +66,8 @@ class Settings:
     threads: int = 0
     """0: as many as processors are given to the process."""
     kv_type: KVType = "f16"
+    activations: Activations = "q16"
+    """What rows may become before they meet quantised weights: q8 reads prompts faster, and is less exact."""
     kv_tokens: int | None = None
     """Tokens that the KV cache of a model holds for all requests together; None is chosen by the memory."""
     context_length: int | None = None
@@ -160,6 +163,7 @@ _SETTINGS: Mapping[str, Mapping[str, Check]] = {
     "engine": {
         "threads": checks.integer(0, 1024),
         "kv_type": checks.one_of("f16", "f32", "q8"),
+        "activations": checks.one_of("q16", "q8"),
         "kv_tokens": checks.integer(1, 2**40),
         "context_length": checks.integer(1, 2**31),
         "max_batch_tokens": checks.integer(1, 65_536),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -88,8 +89,8 @@ def test_each_instruction_set_names_units_that_its_processor_has(model: Path, is
     try:
         assert vector_unit() == f"{registers}_fp32"
         for weight in runner.weights.values():
-            for rows in (1, 8, 64, 512):
-                unit = product_unit(weight, rows)
+            for rows, activations in itertools.product((1, 8, 64, 512), ("q16", "q8")):
+                unit = product_unit(weight, rows, activations)
                 assert unit in arithmetic_units()
                 assert unit.startswith(tuple(families))
     finally:

@@ -48,6 +48,7 @@ def test_a_port_that_is_taken_is_said(fairlead: Fairlead, home: Path) -> None:
     ("arguments", "status", "says"),
     [
         (["--port", "70000"], 2, "Error: --port must be a whole number from 0 to 65535, not 70000"),
+        (["--activations", "q4"], 2, "Error: --activations must be one of q16, q8"),
         (["--kv-type", "q4"], 2, "Error: --kv-type must be one of f16, f32, q8"),
         (["--model", "nope"], 1, "Error: There is no model 'nope'"),
         (["--model", "./nope.gguf"], 1, "Error: There is no model file at"),

@@ -53,6 +53,7 @@ COMMANDS: list[Command] = [
         context_length=4096,
         kv_tokens=8192,
         kv_type="f32",
+        activations="q8",
         scheduling=Scheduling(policy="fcfs"),
     ),
     Generate(id=1, tokens=[0, 150_000], sampling=SAMPLING, max_tokens=5, stop_tokens=[2], timeout_s=1.5),

@@ -2,7 +2,7 @@
 
 `golden/make_golden.py` wrote the logits. In fp32 ours must agree within 1e-4 of the largest logit; in every other
 format they must agree with the reference run in NumPy on the same weights, within what rounding the activations
-costs (to bf16 in AMX tiles, to 16-bit integers elsewhere), and not beyond.
+costs (to bf16 in AMX tiles, elsewhere to integers of 16 bits, or of 8 where these are allowed), and not beyond.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def referenced(
 
 
 @contextmanager
-def runner(path: Path, kv_type: str = "f32") -> Iterator[NativeRunner]:
+def runner(path: Path, kv_type: str = "f32", activations: str = "q16") -> Iterator[NativeRunner]:
     with GGUFFile.open(path) as file:
-        yield NativeRunner(file, threads=2, kv_tokens=512, kv_type=kv_type)
+        yield NativeRunner(file, threads=2, kv_tokens=512, kv_type=kv_type, activations=activations)
 
 
 def logits(run: NativeRunner, tokens: Sequence[int], first_page: int = 0) -> NDArray[np.float32]:
@@ -114,9 +114,11 @@ def test_the_reference_gives_them_too(
 
 @pytest.mark.parametrize("instruction_set", instruction_sets())
 @pytest.mark.parametrize("weight_format", list(Format), ids=lambda f: f.name)
+@pytest.mark.parametrize("activations", ["q16", "q8"])
 def test_every_format_is_as_good_as_its_weights(
     weight_format: Format,
     instruction_set: str,
+    activations: str,
     golden: tuple[NDArray[np.int64], NDArray[np.float32]],
     made: Callable[[Format], Path],
     referenced: Callable[[Format], NDArray[np.floating]],
@@ -124,13 +126,18 @@ def test_every_format_is_as_good_as_its_weights(
     expected = referenced(weight_format)
     set_instruction_set(instruction_set)
     try:
-        with runner(made(weight_format)) as run:
+        with runner(made(weight_format), activations=activations) as run:
             ours = logits(run, golden[0][0].tolist())
     finally:
         set_instruction_set(instruction_sets()[-1])
-    tiles = instruction_set == "amx" and weight_format not in EXACT
-    assert furthest(ours, expected) < (0.05 if tiles else 2e-3)
-    assert spread(ours, expected) < (0.02 if tiles else 5e-4)
+    largest_error, error = 2e-3, 5e-4
+    if weight_format not in EXACT:
+        if instruction_set == "amx":
+            largest_error, error = 0.05, 0.02
+        elif activations == "q8":  # of so few groups as these have, no large one stands out
+            largest_error, error = 0.1, 0.04
+    assert furthest(ours, expected) < largest_error
+    assert spread(ours, expected) < error
 
 
 def test_whole_equals_chunked_and_one_by_one(

@@ -81,9 +81,9 @@ class Answers:
     """Of each prompt."""
 
 
-def _ours(path: Path) -> NativeRunner:
+def _ours(path: Path, activations: str = "q16") -> NativeRunner:
     with GGUFFile.open(path) as file:
-        return NativeRunner(file, threads=2, kv_tokens=len(QUESTIONS) * CONTEXT)
+        return NativeRunner(file, threads=2, kv_tokens=len(QUESTIONS) * CONTEXT, activations=activations)
 
 
 @contextmanager
@@ -183,6 +183,18 @@ def test_log_probabilities_of_the_file_as_it_is(
     assert our_error < (5e-4 if _through_tiles(rows) else 1e-5)
     assert our_error < their_error / 4
     assert _mean_divergence(answers.likeliest, ours) < 1.2 * their_error
+
+
+def test_activations_of_8_bits_stay_within_what_was_promised(
+    starter_model: Path, answers: Answers, text: list[int], exact: F64
+) -> None:
+    ours = _ours(starter_model, "q8")
+    many = np.stack(list(log_probabilities(ours, text, POSITIONS)))
+    error = _mean_divergence([Top.of(row, LIKELIEST) for row in many], exact)
+    assert error < 1e-3
+    assert error < _mean_divergence(answers.likeliest, exact) / 2
+    few = np.stack(list(log_probabilities(ours, text[:20], 1)))
+    assert _mean_divergence([Top.of(row, LIKELIEST) for row in few], exact[:20]) < 1e-5
 
 
 def test_where_greedy_continuations_of_the_file_as_it_is_part(

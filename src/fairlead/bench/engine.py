@@ -143,6 +143,7 @@ def _load(path: Path, kv_tokens: int, settings: Settings, threads: int) -> tuple
         context_length=kv_tokens,
         kv_tokens=kv_tokens,
         kv_type=settings.kv_type,
+        activations=settings.activations,
         threads=threads,
         max_batch_tokens=settings.max_batch_tokens,
     )

@@ -45,6 +45,7 @@ class StepWork:
     """What the steps of one loaded model take."""
 
     def __init__(self, plan: Plan, runner: NativeRunner) -> None:
+        self._activations = runner.activations
         self._products = [(runner.weights[op.weight], op.out.selected) for op in plan.ops if isinstance(op, Linear)]
         # For each position that a token looks at: a multiply-add for each width of its score, and of the value.
         self._attention = sum(2 * op.q.width for op in plan.ops if isinstance(op, Attention))
@@ -61,7 +62,9 @@ class StepWork:
             if count == 0:
                 continue
             read.add(weight)
-            multiply_adds[product_unit(weight, count)] += weight.outputs * weight.inputs * count
+            multiply_adds[product_unit(weight, count, "q16" if selected else self._activations)] += (
+                weight.outputs * weight.inputs * count
+            )
         return Work(nbytes + sum(weight.nbytes for weight in read), multiply_adds)
 
 

@@ -42,7 +42,8 @@ def bench(
     isa: Annotated[
         str | None, typer.Option(help="Use this instruction set instead of the best.", metavar="SET")
     ] = None,
-    kv_type: Annotated[str | None, typer.Option(help="f16 or f32.", show_default="f16")] = None,
+    kv_type: Annotated[str | None, typer.Option(help="f16, f32 or q8.", show_default="f16")] = None,
+    activations: Annotated[str | None, typer.Option(help="q16 or q8.", show_default="q16")] = None,
     home: Home = None,
     config: Config = None,
 ) -> None:
@@ -53,7 +54,7 @@ def bench(
     from fairlead.cli.fetching import fetch_in_sight
     from fairlead.gguf.catalogue import Catalogue
 
-    settings = load_settings(home, config, {"threads": threads, "kv_type": kv_type})
+    settings = load_settings(home, config, {"threads": threads, "kv_type": kv_type, "activations": activations})
     chosen = model or settings.default_model
     if chosen is None:
         raise typer.BadParameter("name a model, as no default_model is configured", param_hint="NAME|FILE")

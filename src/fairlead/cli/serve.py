@@ -32,6 +32,9 @@ def serve(
         int | None, typer.Option(help="Tokens that the KV cache holds for all requests.", show_default="by memory")
     ] = None,
     kv_type: Annotated[str | None, typer.Option(help="f16, f32 or q8.", show_default="f16")] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="q16, or q8: faster prompts, less exact.", show_default="q16")
+    ] = None,
     max_batch_tokens: Annotated[
         int | None, typer.Option(help="Most tokens that one step computes.", show_default="512")
     ] = None,
@@ -52,6 +55,7 @@ def serve(
         "context_length": context_length,
         "kv_tokens": kv_tokens,
         "kv_type": kv_type,
+        "activations": activations,
         "max_batch_tokens": max_batch_tokens,
         "database": database,
     }

@@ -13,6 +13,7 @@ import msgspec
 
 FinishReason = Literal["stop", "length", "cancelled", "timeout"]
 KVType = Literal["f16", "f32", "q8"]
+Activations = Literal["q16", "q8"]
 Policy = Literal["fair", "fcfs"]
 Priority = Literal["low", "normal", "high"]
 
@@ -76,6 +77,7 @@ class Load(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     kv_tokens: int
     """Tokens that the KV cache holds for all sequences together."""
     kv_type: KVType = "f16"
+    activations: Activations = "q16"
     threads: int = 0
     """0: as many as processors are given to this process."""
     max_batch_tokens: int = 512

@@ -56,6 +56,7 @@ def _runner(file: ModelFile, load: Load, threads: int, progress: ReportProgress)
         threads=threads,
         kv_tokens=load.kv_tokens,
         kv_type=load.kv_type,
+        activations=load.activations,
         max_batch_tokens=load.max_batch_tokens,
         progress=progress,
     )

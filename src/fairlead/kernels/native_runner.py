@@ -34,6 +34,7 @@ class NativeRunner:
         threads: int,
         kv_tokens: int,
         kv_type: str = "f16",
+        activations: str = "q16",
         max_batch_tokens: int = 512,
         progress: ReportProgress | None = None,
     ) -> None:
@@ -53,7 +54,8 @@ class NativeRunner:
             type=kv_type,
             pool=self._pool,
         )
-        self._plan = _native.Plan(self._pool, self._cache)
+        self._plan = _native.Plan(self._pool, self._cache, activations)
+        self.activations = activations
         weights = FileWeights(file, self._pool, progress)
         self._logits, self._held = lower(plan, self._plan, weights)
         self.weights = weights.packed

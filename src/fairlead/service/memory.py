@@ -87,6 +87,7 @@ class Plan:
             context_length=self.context_length,
             kv_tokens=self.kv_tokens,
             kv_type=settings.kv_type,
+            activations=settings.activations,
             threads=settings.threads,
             max_batch_tokens=settings.max_batch_tokens,
             scheduling=Scheduling(
