@@ -202,12 +202,14 @@ def test_messages_are_checked_by_name(http: httpx.Client) -> None:
 
 
 def test_a_great_many_bad_messages_are_refused_soon(http: httpx.Client) -> None:
-    began = time.monotonic()
+    began = (
+        time.process_time()
+    )  # of the server too, which is a thread of ours: other work on the machine does not count
     check(http.post("/v1/chat/completions", json={"messages": [{}] * 400_000}))
     check(http.post("/v1/completions", json={"prompt": ["x"] * 400_000}))
     check(http.post("/detokenize", json={"tokens": ["x"] * 400_000}))
     check(http.post("/infer", json={"prompt": "x", "logit_bias": {str(n): "x" for n in range(100_000)}}))
-    assert time.monotonic() - began < 4
+    assert time.process_time() - began < 4
 
 
 def test_hosts_and_origins(http: httpx.Client, served: Served) -> None:
