@@ -57,10 +57,11 @@ def test_the_table_names_every_figure(fairlead: Fairlead, model: str) -> None:
 
 def test_another_instruction_set_can_be_asked_for(fairlead: Fairlead, model: str) -> None:
     try:
-        found = json.loads(fairlead("bench", model, "--json", "--isa=portable", *SHORT).stdout)
+        asked = ("--isa=portable", "--activations=q8", "--kv-type=f32")
+        found = json.loads(fairlead("bench", model, "--json", *asked, *SHORT).stdout)
     finally:
         set_instruction_set(instruction_sets()[-1])
-    assert found["instruction_set"] == "portable"
+    assert (found["instruction_set"], found["activations"], found["kv_type"]) == ("portable", "q8", "f32")
     assert set(found["prefill"][0]["multiply_adds"]) == {"portable_fp32"}
 
 

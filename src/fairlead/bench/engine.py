@@ -15,7 +15,7 @@ import psutil
 from fairlead.bench.machine import Meter, Tell
 from fairlead.bench.suite import Suite
 from fairlead.bench.timing import Decode, OutOfTime, Prefill, Timing
-from fairlead.config import Settings
+from fairlead.config import Activations, KVType, Settings
 from fairlead.engine.messages import Load, Loaded
 from fairlead.errors import DoesNotFit, InvalidRequest
 from fairlead.gguf.reader import GGUFFile
@@ -38,6 +38,7 @@ class EngineFigures:
         file_bytes: of its file.
         load_s: to load the file from the page cache, with a KV cache of one page only.
         loaded: as the runner tells it: instruction set, threads, sizes.
+        kv_type, activations: as they were set.
         resident_bytes: by which this process grew.
         left_out: figures that there was no time for.
     """
@@ -46,6 +47,8 @@ class EngineFigures:
     file_bytes: int
     load_s: float
     loaded: Loaded
+    kv_type: KVType
+    activations: Activations
     resident_bytes: int
     prefill: tuple[Prefill, ...]
     decode: tuple[Decode, ...]
@@ -86,6 +89,8 @@ def measure_engine(path: Path, suite: Suite, settings: Settings, threads: int, t
         file_bytes=path.stat().st_size,
         load_s=load_s,
         loaded=loaded,
+        kv_type=settings.kv_type,
+        activations=settings.activations,
         resident_bytes=psutil.Process().memory_info().rss - resident,
         prefill=tuple(prefill),
         decode=tuple(decode),

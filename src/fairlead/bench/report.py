@@ -28,6 +28,8 @@ def as_json(machine: Machine, engine: EngineFigures) -> JSON:
         },
         "instruction_set": loaded.instruction_set,
         "threads": loaded.threads,
+        "kv_type": engine.kv_type,
+        "activations": engine.activations,
         "machine": {
             "cache_bytes": machine.cache_bytes,
             "read_bytes_per_s": machine.limits.read_bytes_per_s,
