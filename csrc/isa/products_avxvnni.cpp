@@ -15,7 +15,8 @@ struct AvxVnni : Vectors256 {
 };
 
 struct AvxVnniBytes : Vectors256 {
-  static constexpr int kCodeBits = 8, kSums = 4;
+  static constexpr int kCodeBits = 8;
+  static constexpr int kSums = 12;  // two vectors of outputs for all rows of a tile: just what 16 registers hold
 
   template <int shift, int bits>
   FAIRLEAD_INLINE static Codes codes(Codes b) {
