@@ -31,6 +31,7 @@ struct PanelTask {
 };
 using PanelProduct = void (*)(const PanelTask& task);
 
+// More rows than there can be.
 inline constexpr int kNever = std::numeric_limits<int>::max();
 
 struct Products {
