@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fairlead.kernels import instruction_sets
 
 pytest_plugins = ["tests.databases"]
+
+# An example that takes long beside other work on the machine is no failure; tests of what must be quick say so.
+settings.register_profile("shared machine", parent=settings(), deadline=None)
+settings.load_profile("shared machine")
 
 ALL_SETS = ("portable", "avx2", "avx-vnni", "avx512", "vnni", "amx")
 

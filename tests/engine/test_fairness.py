@@ -58,7 +58,7 @@ def test_the_idle_are_forgotten() -> None:
     assert [client.id for client in clients.known()] == [2, 3]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 1 << 30), slots=st.integers(2, 12), lengths=st.sampled_from([(20, 20), (200, 20), (20, 100)])
 )

@@ -283,4 +283,4 @@ class Pages(RuleBasedStateMachine):
 
 
 TestPages = Pages.TestCase
-TestPages.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPages.settings = settings(max_examples=150, stateful_step_count=40)

@@ -110,7 +110,7 @@ def test_who_waits_is_told_his_place() -> None:
     assert (scheduler.running, scheduler.waiting) == (1, 2)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_every_request_ends_once_and_every_text_is_computed_once(data: st.DataObject) -> None:
     scheduler = TextScheduler(ROOM)

@@ -87,7 +87,7 @@ def test_its_tokenizer_is_that_of_its_makers(embedding_model: Path) -> None:
     assert ours.encode("[SEP]") == ours.encode("[ sep ]"), "marks that somebody wrote are text"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(max_size=40))
 def test_its_tokenizer_is_that_of_its_makers_for_any_text(embedding_model: Path, text: str) -> None:
     both = _BOTH.setdefault(embedding_model, [])
@@ -163,7 +163,7 @@ def test_files_that_are_cut_short_are_refused(copied: Path, kept: int) -> None:
         open_model(copied)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_whatever_bytes_are_changed_it_opens_or_says_why_not(sound: Path, data: st.DataObject) -> None:
     path = sound.with_name("changed.safetensors")

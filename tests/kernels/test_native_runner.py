@@ -95,7 +95,7 @@ def test_right_guesses_save_steps_and_change_nothing(
     assert steps == 1 + -(-(LENGTH - 1) // 8)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_wrong_guesses_change_nothing(

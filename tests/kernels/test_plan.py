@@ -104,7 +104,7 @@ def test_activations(width: int, seed: int, scale: float) -> None:
     np.testing.assert_allclose(table.output(exact, 4), expected, rtol=1e-6, atol=5e-7 * min(scale, 10))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     formats=st.sampled_from([(Q4_K, Q4_K), (Q6_K, Q6_K), (BF16, BF16), (Q4_K, Q6_K)]),
     outputs=st.sampled_from([1, 16, 24, 80]),
@@ -165,7 +165,7 @@ def naive_attention(q: F32, k: F32, v: F32, heads: int, kv_heads: int) -> NDArra
     return flat
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_paged_attention_equals_naive(data: st.DataObject) -> None:
     kv_heads, group = data.draw(st.integers(1, 2)), data.draw(st.sampled_from([1, 2, 3, 4, 7, 8]))
@@ -405,7 +405,7 @@ class Texts:
         self.plan.run(**{key: np.array(value, np.int32) for key, value in step.items()})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_every_token_attends_to_its_whole_text_and_to_no_other(data: st.DataObject) -> None:
     heads, head_dim = data.draw(st.integers(1, 4)), data.draw(st.sampled_from([5, 16, 32, 64]))
@@ -430,7 +430,7 @@ def test_every_token_attends_to_its_whole_text_and_to_no_other(data: st.DataObje
         np.testing.assert_allclose(ours, expected, atol=2e-5 * max(1, np.abs(expected).max()))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(width=widths, lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 100))
 def test_texts_are_pooled_by_their_mean_and_normalised(width: int, lengths: list[int], seed: int) -> None:
     rows = rows_of(seed, sum(lengths), width)

@@ -123,7 +123,7 @@ def check(arithmetic: Arithmetic, number: int, weight: F32, x: F32, product: F32
 
 @pytest.mark.parametrize("number", NUMBERS)
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_products(number: int, arithmetic: Arithmetic, pool: _native.ThreadPool, data: st.DataObject) -> None:
     block = reference.FORMATS[number].block
     inputs = block * data.draw(st.integers(1, {1: 600, 32: 40, 256: 6}[block]), "blocks")

@@ -22,7 +22,7 @@ def pool() -> _native.ThreadPool:
 
 @pytest.mark.parametrize("number", NUMBERS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_unpacks_exactly_what_the_file_says(number: int, pool: _native.ThreadPool, data: st.DataObject) -> None:
     block = reference.FORMATS[number].block
     inputs = block * data.draw(st.integers(1, 40 if block == 32 else 5))

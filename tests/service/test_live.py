@@ -114,7 +114,7 @@ class Readers(RuleBasedStateMachine):
 
 
 TestReaders = Readers.TestCase
-TestReaders.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestReaders.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 async def test_a_reader_waits_and_hears_of_its_place_in_the_queue() -> None:

@@ -166,7 +166,7 @@ def test_charges_do_not_grow_without_bound(turns: Turns) -> None:
     assert len(turns._charges) <= 4097
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     room=st.integers(1, 3),
     requests=st.lists(

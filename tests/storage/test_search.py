@@ -178,7 +178,7 @@ async def test_a_text_of_any_size_can_be_stored(database: Database) -> None:
 
 
 @given(query=st.text() | st.text(alphabet="\"'*():^-+AND OR NOT NEAR{}\\\x00\ud800|&!<>%_"))
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_query_is_a_mistake(database: Database, query: str) -> None:
     await found(database, 1, query)
 
